@@ -1,0 +1,62 @@
+//! One function of a PCI device.
+
+use std::sync::Arc;
+
+use barewire_dma::DmaMap;
+
+use crate::Bar;
+
+/// A PCI function that a driver can open: its name, its configuration space, its registers and
+/// the memory it may see.
+///
+/// Dropping it gives the device back to whoever had it before.
+pub trait PciFunction: Send + Sync + 'static {
+    /// How its registers are reached.
+    type Bar: Bar;
+
+    /// The name for people: a PCI address, a socket's path, `sim`.
+    fn name(&self) -> &str;
+
+    /// Reads 32 bits of configuration space. `offset` is a multiple of 4 below 4096.
+    ///
+    /// # Errors
+    /// [`BusError`] when the device can't be reached.
+    fn config_read32(&self, offset: u16) -> Result<u32, BusError>;
+
+    /// Writes 32 bits of configuration space. `offset` is a multiple of 4 below 4096.
+    ///
+    /// # Errors
+    /// [`BusError`] when the device can't be reached.
+    fn config_write32(&self, offset: u16, value: u32) -> Result<(), BusError>;
+
+    /// Maps the memory window of base address register `index`, 0 to 5.
+    ///
+    /// # Errors
+    /// [`BusError::NoBar`] where the device has no such window.
+    fn bar(&self, index: u8) -> Result<Self::Bar, BusError>;
+
+    /// The device's view of memory.
+    fn dma(&self) -> Arc<dyn DmaMap>;
+}
+
+/// An error on the way to a device.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum BusError {
+    /// There is no such window.
+    #[error("{device} has no memory window BAR{index}")]
+    NoBar {
+        /// The device's name.
+        device: String,
+        /// Which window was asked for.
+        index: u8,
+    },
+    /// The device does not answer.
+    #[error("{device} does not answer: {reason}")]
+    Unreachable {
+        /// The device's name.
+        device: String,
+        /// What was tried and what came of it.
+        reason: String,
+    },
+}

@@ -1,0 +1,3 @@
+//! The program `barewire`.
+#![forbid(unsafe_code)]
+fn main() {}

@@ -1,0 +1,56 @@
+//! Memory a device can see: regions, pools, packets, batches and descriptor rings.
+//!
+//! A network card reads and writes main memory by itself. This crate owns that memory and is
+//! one of two crates of the workspace that may hold `unsafe`; everything it hands out is safe.
+//!
+//! - [`DmaRegion`]: memory that does not move, on hugepages where there are some.
+//! - [`DmaMap`], [`Domain`], [`Mapping`]: which addresses ([`Iova`]) a device uses for it.
+//! - [`Pool`]: a region cut into buffers; [`Packet`] and [`Batch`]: buffers with a frame in them.
+//! - [`Lent`]: the buffers that a device has at the moment, in ring order.
+//! - [`DescriptorRing`] and [`Ring`]: the ring itself, as atomics.
+//!
+//! # Who owns a buffer
+//!
+//! A buffer has one owner at any time: its pool, a batch, a packet, or a ring's [`Lent`]. The
+//! handles can't be copied or made from a number, so use after free, double send and aliasing
+//! between two packets can't be written in safe code.
+//!
+//! # What is assumed of the device
+//!
+//! The processor's view of a buffer (`&mut [u8]`) exists only while the buffer is not lent. A
+//! device that writes a buffer after it said it was done, or an address it was never given,
+//! changes bytes under the program's feet; no software can prevent that without an IOMMU. The
+//! bytes are plain `u8`, for which every value is valid, and no length, index or pointer is ever
+//! kept in memory that a device can write, so such a device corrupts frames and nothing else
+//! as long as an IOMMU confines it to the regions mapped for it.
+#![cfg_attr(
+    test,
+    allow(
+        clippy::cast_possible_truncation,
+        clippy::cast_lossless,
+        reason = "tests count in small numbers"
+    )
+)]
+
+mod batch;
+mod depot;
+mod domain;
+mod error;
+mod iova;
+mod lent;
+mod packet;
+mod pool;
+mod region;
+mod ring;
+mod segments;
+
+pub use batch::{Batch, PushError};
+pub use domain::{DmaMap, Domain, Layout, Mapping};
+pub use error::DmaError;
+pub use iova::Iova;
+pub use lent::{Lent, Slot};
+pub use packet::{Packet, PacketMut, PacketRef};
+pub use pool::{Pool, PoolConfig};
+pub use region::{DmaRegion, Pages};
+pub use ring::{DescriptorRing, Ring, Word};
+pub use segments::Segments;

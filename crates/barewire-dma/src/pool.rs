@@ -1,0 +1,360 @@
+//! A region cut into buffers for frames.
+#![allow(unsafe_code)]
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use crate::depot::Depot;
+use crate::packet::RawPacket;
+use crate::{DmaError, DmaRegion, Packet, Pages};
+
+/// How a pool is laid out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PoolConfig {
+    /// Number of buffers, 1 to 4,194,304.
+    pub buffers: usize,
+    /// Bytes of a buffer that a device may fill, 64 to 16,384.
+    pub data_room: usize,
+    /// Bytes in front of them, for headers that a program prepends: 0 to 1,024.
+    pub headroom: usize,
+    /// The memory to use.
+    pub pages: Pages,
+}
+
+impl Default for PoolConfig {
+    /// 4,096 buffers of 2,048 bytes behind 128 bytes of headroom.
+    fn default() -> Self {
+        Self {
+            buffers: 4096,
+            data_room: 2048,
+            headroom: 128,
+            pages: Pages::PreferHuge,
+        }
+    }
+}
+
+/// A pool of buffers that frames live in. A handle: clones are the same pool, on any thread.
+///
+/// Its memory lives until the last handle, packet, batch and ring that has a part of it is gone.
+///
+/// ```
+/// use barewire_dma::{Pool, PoolConfig};
+/// let pool = Pool::new(PoolConfig { buffers: 64, ..PoolConfig::default() })?;
+/// let packet = pool.packet(b"sixty bytes or so").expect("64 buffers are free");
+/// assert_eq!(pool.free(), 63);
+/// drop(packet);
+/// assert_eq!(pool.free(), 64);
+/// # Ok::<(), barewire_dma::DmaError>(())
+/// ```
+#[derive(Clone, Debug)]
+pub struct Pool {
+    inner: Arc<PoolInner>,
+}
+
+#[derive(Debug)]
+pub(crate) struct PoolInner {
+    region: Arc<DmaRegion>,
+    stride: usize,
+    headroom: u16,
+    data_room: u16,
+    /// How many places of `stride` bytes the region has: every index is below it.
+    places: u32,
+    buffers: usize,
+    /// For a frame of several buffers: what follows the buffer of this index. Only the owner of
+    /// the frame reads or writes its links.
+    links: Box<[AtomicU64]>,
+    depot: Depot,
+}
+
+impl Pool {
+    /// Allocates a pool.
+    ///
+    /// # Errors
+    /// [`DmaError::Range`] for a configuration outside the documented ranges,
+    /// [`DmaError::Allocate`] when there is no memory.
+    pub fn new(config: PoolConfig) -> Result<Self, DmaError> {
+        let range = |what, value, allowed| {
+            Err(DmaError::Range {
+                what,
+                value,
+                allowed,
+            })
+        };
+        if !(1..=1 << 22).contains(&config.buffers) {
+            return range("number of buffers", config.buffers, "1 to 4,194,304");
+        }
+        if !(64..=16_384).contains(&config.data_room) {
+            return range("buffer size", config.data_room, "64 to 16,384 bytes");
+        }
+        if config.headroom > 1024 {
+            return range("headroom", config.headroom, "0 to 1,024 bytes");
+        }
+        let stride = stride(config.headroom + config.data_room);
+        // One buffer more on each page than fits, so that those across a page's end can be left out.
+        let spare = config.buffers * stride / (2 << 20) + 1;
+        let region = DmaRegion::allocate((config.buffers + spare) * stride, config.pages)?;
+        let inside_one_page = |index: &usize| {
+            !region.is_huge()
+                || index * stride / region.page_size()
+                    == (index * stride + stride - 1) / region.page_size()
+        };
+        let usable: Vec<u32> = (0..region.len() / stride)
+            .filter(inside_one_page)
+            .take(config.buffers)
+            .filter_map(|index| u32::try_from(index).ok())
+            .collect();
+        let places = usable.last().map_or(0, |last| last + 1);
+        let depot = Depot::new(usable.len());
+        depot.put(&usable);
+        let narrow = |value| u16::try_from(value).unwrap_or(u16::MAX); // both checked above
+        Ok(Self {
+            inner: Arc::new(PoolInner {
+                stride,
+                headroom: narrow(config.headroom),
+                data_room: narrow(config.data_room),
+                places,
+                buffers: usable.len(),
+                links: (0..places).map(|_| AtomicU64::new(0)).collect(),
+                depot,
+                region,
+            }),
+        })
+    }
+
+    /// The memory of the pool, for mapping.
+    pub fn region(&self) -> &Arc<DmaRegion> {
+        &self.inner.region
+    }
+
+    /// Number of buffers, free or not.
+    pub fn buffers(&self) -> usize {
+        self.inner.buffers
+    }
+
+    /// Bytes of a buffer that a device may fill.
+    pub fn data_room(&self) -> u16 {
+        self.inner.data_room
+    }
+
+    /// Bytes in front of a received frame.
+    pub fn headroom(&self) -> u16 {
+        self.inner.headroom
+    }
+
+    /// Buffers that nobody has at this moment. Batches keep some empty buffers back for the next
+    /// receive; those are not counted.
+    pub fn free(&self) -> usize {
+        self.inner.depot.len()
+    }
+
+    /// Whether both handles are the same pool.
+    pub fn is(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.inner, &other.inner)
+    }
+
+    /// A packet with these bytes, or `None` when the pool is empty or the bytes are more than one
+    /// buffer takes.
+    pub fn packet(&self, bytes: &[u8]) -> Option<Packet> {
+        let len = u16::try_from(bytes.len())
+            .ok()
+            .filter(|len| *len <= self.inner.data_room)?;
+        let index = self.inner.depot.take()?;
+        let mut packet = Packet::from_raw(
+            self.clone(),
+            RawPacket::single(index, self.inner.headroom, len),
+        );
+        packet.as_mut().bytes_mut().copy_from_slice(bytes);
+        Some(packet)
+    }
+
+    pub(crate) fn inner(&self) -> &PoolInner {
+        &self.inner
+    }
+
+    /// Where the place `index` begins in the region.
+    pub(crate) fn offset_of(&self, index: u32) -> usize {
+        index as usize * self.inner.stride
+    }
+
+    pub(crate) fn stride(&self) -> usize {
+        self.inner.stride
+    }
+
+    pub(crate) fn places(&self) -> u32 {
+        self.inner.places
+    }
+}
+
+impl PoolInner {
+    pub(crate) fn depot(&self) -> &Depot {
+        &self.depot
+    }
+
+    /// Bytes from the start of the headroom to the end of the buffer.
+    pub(crate) fn whole(&self) -> u16 {
+        self.headroom + self.data_room // at most 1,024 + 16,384
+    }
+
+    /// The bytes of one segment.
+    #[inline]
+    pub(crate) fn bytes(&self, raw: &RawPacket) -> &[u8] {
+        let at = self.place(raw);
+        // SAFETY: `place` proves that the bytes lie inside the region, which `self` keeps mapped.
+        // Whoever holds `&RawPacket` shares the buffer with readers only: the handle is unique, and
+        // a writer needs `&mut` of it.
+        unsafe { std::slice::from_raw_parts(at, usize::from(raw.len)) }
+    }
+
+    /// The bytes of one segment, to write.
+    #[inline]
+    #[allow(clippy::mut_from_ref)] // the exclusive borrow is that of `raw`, which owns the buffer
+    pub(crate) fn bytes_mut<'a>(&'a self, raw: &'a mut RawPacket) -> &'a mut [u8] {
+        let at = self.place(raw);
+        // SAFETY: `place` proves that the bytes lie inside the region, which `self` keeps mapped.
+        // An index has one handle in this process, which is borrowed exclusively for as long as the
+        // slice lives, so no other slice into this buffer exists.
+        unsafe { std::slice::from_raw_parts_mut(at, usize::from(raw.len)) }
+    }
+
+    /// Where the bytes of a segment begin; `raw.len` of them lie in the region.
+    #[inline]
+    pub(crate) fn place(&self, raw: &RawPacket) -> *mut u8 {
+        debug_assert!(raw.index() < self.places && raw.offset + raw.len <= self.whole());
+        let offset = raw.index() as usize * self.stride + usize::from(raw.offset);
+        // SAFETY: a handle's index is below `places`, and its offset and length together are at
+        // most headroom and data room, which are at most `stride` (see `RawPacket`). So
+        // `offset + len` is at most `places * stride`, which `Pool::new` chose within the region.
+        unsafe { self.region.base().as_ptr().add(offset) }
+    }
+
+    /// The segment after the one with this index, in a frame of several.
+    pub(crate) fn link(&self, index: u32) -> RawPacket {
+        RawPacket::from_bits(self.links[index as usize].load(Ordering::Relaxed))
+    }
+
+    /// Makes `next` the segment after the one with this index.
+    pub(crate) fn set_link(&self, index: u32, next: RawPacket) {
+        self.links[index as usize].store(next.into_bits(), Ordering::Relaxed);
+    }
+
+    /// Takes all buffers of a frame back.
+    pub(crate) fn give_back(&self, raw: &RawPacket) {
+        let segments = raw.segments();
+        let mut index = raw.index();
+        for left in (0..segments).rev() {
+            let next = if left > 0 {
+                self.link(index).index()
+            } else {
+                0
+            };
+            self.depot.put(&[index]);
+            index = next;
+        }
+    }
+}
+
+/// Distance between buffers: whole cache lines, and an odd number of them, so that the headers of
+/// consecutive frames spread over all sets of the L1 cache. (2,048 bytes exactly would put them
+/// all into two.)
+fn stride(bytes: usize) -> usize {
+    let lines = bytes.div_ceil(64);
+    (lines | 1) * 64
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_stride_is_an_odd_number_of_cache_lines() {
+        for bytes in [64, 65, 2048, 2176, 4096, 16_384 + 1024] {
+            assert_eq!(stride(bytes) % 128, 64);
+            assert!(stride(bytes) >= bytes && stride(bytes) < bytes + 128);
+        }
+    }
+
+    #[test]
+    fn configurations_out_of_range_are_refused_with_the_range() {
+        let good = PoolConfig {
+            buffers: 8,
+            ..PoolConfig::default()
+        };
+        for bad in [
+            PoolConfig { buffers: 0, ..good },
+            PoolConfig {
+                buffers: usize::MAX,
+                ..good
+            },
+            PoolConfig {
+                data_room: 63,
+                ..good
+            },
+            PoolConfig {
+                data_room: 16_385,
+                ..good
+            },
+            PoolConfig {
+                headroom: 1025,
+                ..good
+            },
+        ] {
+            assert!(
+                matches!(Pool::new(bad), Err(DmaError::Range { .. })),
+                "{bad:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn an_empty_pool_gives_nothing_and_a_dropped_packet_goes_home() {
+        let pool = Pool::new(PoolConfig {
+            buffers: 2,
+            ..PoolConfig::default()
+        })
+        .unwrap();
+        let first = pool.packet(b"one").unwrap();
+        let _second = pool.packet(b"two").unwrap();
+        assert!(pool.packet(b"three").is_none());
+        drop(first);
+        assert_eq!(pool.packet(b"three").unwrap().bytes(), b"three");
+    }
+
+    #[test]
+    fn bytes_beyond_a_buffer_are_refused() {
+        let pool = Pool::new(PoolConfig {
+            buffers: 2,
+            data_room: 64,
+            ..PoolConfig::default()
+        })
+        .unwrap();
+        assert!(pool.packet(&[0; 65]).is_none());
+        assert_eq!(pool.packet(&[7; 64]).unwrap().len(), 64);
+    }
+
+    #[test]
+    fn packets_keep_their_memory_alive() {
+        let pool = Pool::new(PoolConfig {
+            buffers: 2,
+            ..PoolConfig::default()
+        })
+        .unwrap();
+        let packet = pool.packet(b"still here").unwrap();
+        drop(pool);
+        assert_eq!(packet.bytes(), b"still here");
+    }
+
+    #[test]
+    fn neighbours_do_not_overlap() {
+        let pool = Pool::new(PoolConfig {
+            buffers: 64,
+            data_room: 64,
+            headroom: 0,
+            ..PoolConfig::default()
+        })
+        .unwrap();
+        let packets: Vec<_> = (0..64u8).map(|n| pool.packet(&[n; 64]).unwrap()).collect();
+        for (n, packet) in (0..64u8).zip(&packets) {
+            assert_eq!(packet.bytes(), [n; 64]);
+        }
+    }
+}

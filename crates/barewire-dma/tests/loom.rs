@@ -1,0 +1,141 @@
+//! Every interleaving of a driver and a device that hand a buffer to and fro through a ring.
+//!
+//! The buffer is a cell that complains when two threads touch it without an order between them, so
+//! a relaxed load of the done bit, or a tail write that is no release, makes these tests fail.
+#![allow(missing_docs, clippy::unwrap_used, clippy::cast_possible_truncation)]
+
+use barewire_dma::{Ring, Word};
+use loom::cell::UnsafeCell;
+use loom::sync::Arc;
+use loom::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use loom::thread;
+
+const DONE: u64 = 1;
+
+struct LoomWord(AtomicU64);
+
+impl Word for LoomWord {
+    fn load(&self, ordering: Ordering) -> u64 {
+        self.0.load(ordering)
+    }
+    fn store(&self, value: u64, ordering: Ordering) {
+        self.0.store(value, ordering);
+    }
+}
+
+/// What driver and device share: a ring of two descriptors, a tail register, and the two buffers.
+struct Shared {
+    words: Vec<LoomWord>,
+    tail: AtomicU32,
+    buffers: [UnsafeCell<u64>; 2],
+}
+
+impl Shared {
+    fn new() -> Arc<Self> {
+        Arc::new(Self {
+            words: (0..4).map(|_| LoomWord(AtomicU64::new(0))).collect(),
+            tail: AtomicU32::new(0),
+            buffers: [UnsafeCell::new(0), UnsafeCell::new(0)],
+        })
+    }
+
+    fn ring(&self) -> Ring<'_, LoomWord> {
+        Ring::new(&self.words).unwrap()
+    }
+
+    fn wait_for_tail(&self, tail: u32) {
+        while self.tail.load(Ordering::Acquire) < tail {
+            thread::yield_now();
+        }
+    }
+
+    fn wait_for_done(&self, position: usize) {
+        while self.ring().status(position) & DONE == 0 {
+            thread::yield_now();
+        }
+    }
+
+    fn touch(&self, buffer: usize, change: impl FnOnce(&mut u64)) {
+        self.buffers[buffer].with_mut(|value| {
+            // SAFETY: loom runs one thread at a time and itself reports an access without order.
+            #[allow(unsafe_code)]
+            change(unsafe { &mut *value });
+        });
+    }
+}
+
+#[test]
+fn a_received_frame_is_complete_when_its_done_bit_is_seen() {
+    loom::model(|| {
+        let shared = Shared::new();
+        let device = {
+            let shared = Arc::clone(&shared);
+            thread::spawn(move || {
+                for position in 0..2 {
+                    shared.wait_for_tail(position as u32 + 1);
+                    let [address, _] = shared.ring().fetch(position);
+                    shared.touch(address as usize, |frame| *frame = 7 + position as u64);
+                    shared.ring().write_back(position, [0, DONE]);
+                }
+            })
+        };
+        for position in 0..2 {
+            shared.ring().write(position, [position as u64, 0]);
+            shared.tail.store(position as u32 + 1, Ordering::Release);
+        }
+        for position in 0..2 {
+            shared.wait_for_done(position);
+            shared.touch(position, |frame| assert_eq!(*frame, 7 + position as u64));
+        }
+        device.join().unwrap();
+    });
+}
+
+#[test]
+fn the_last_done_bit_stands_for_all_before_it() {
+    loom::model(|| {
+        let shared = Shared::new();
+        let device = {
+            let shared = Arc::clone(&shared);
+            thread::spawn(move || {
+                shared.wait_for_tail(2);
+                for position in 0..2 {
+                    shared.touch(position, |frame| *frame = 9);
+                    shared.ring().write_back(position, [position as u64, DONE]);
+                }
+            })
+        };
+        shared.ring().write(0, [0, 0]);
+        shared.ring().write(1, [1, 0]);
+        shared.tail.store(2, Ordering::Release);
+        shared.wait_for_done(1);
+        assert_eq!(shared.ring().second(0), DONE);
+        for position in 0..2 {
+            assert_eq!(shared.ring().first(position), position as u64);
+            shared.touch(position, |frame| assert_eq!(*frame, 9));
+        }
+        device.join().unwrap();
+    });
+}
+
+#[test]
+fn a_sent_frame_is_complete_for_the_device_and_its_buffer_is_free_afterwards() {
+    loom::model(|| {
+        let shared = Shared::new();
+        let device = {
+            let shared = Arc::clone(&shared);
+            thread::spawn(move || {
+                shared.wait_for_tail(1);
+                let [address, _] = shared.ring().fetch(0);
+                shared.touch(address as usize, |frame| assert_eq!(*frame, 5));
+                shared.ring().write_back(0, [0, DONE]);
+            })
+        };
+        shared.touch(1, |frame| *frame = 5);
+        shared.ring().write(0, [1, 0]);
+        shared.tail.store(1, Ordering::Release);
+        shared.wait_for_done(0);
+        shared.touch(1, |frame| *frame = 6);
+        device.join().unwrap();
+    });
+}

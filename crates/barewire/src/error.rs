@@ -1,0 +1,73 @@
+//! What can go wrong with a port.
+
+use barewire_bus::BusError;
+use barewire_dma::DmaError;
+
+/// An error of a port or queue. It names the device, what was tried and the cause.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// No driver knows this device.
+    #[error("{device}: no driver for PCI device {vendor:04x}:{id:04x}: barewire drives {known}")]
+    NotSupported {
+        /// The device's name.
+        device: String,
+        /// Its PCI vendor ID.
+        vendor: u16,
+        /// Its PCI device ID.
+        id: u16,
+        /// What would be supported.
+        known: &'static str,
+    },
+    /// A configuration the device can't have.
+    #[error("{device}: {what} of {value}: {allowed}")]
+    Config {
+        /// The device's name.
+        device: String,
+        /// Which setting.
+        what: &'static str,
+        /// What was asked for.
+        value: String,
+        /// What is allowed.
+        allowed: String,
+    },
+    /// The device did not do in time what the datasheet says it does.
+    #[error("{device}: {what} did not happen within {millis} ms ({register} is {value:#010x})")]
+    Timeout {
+        /// The device's name.
+        device: String,
+        /// What was waited for.
+        what: &'static str,
+        /// The register that was watched.
+        register: &'static str,
+        /// Its last value.
+        value: u32,
+        /// How long the wait was, in milliseconds of the device's time.
+        millis: u64,
+    },
+    /// The device reads all ones: it was unplugged, lost power, or its driver was taken away.
+    #[error("{device}: the device is gone: its registers read all ones")]
+    Gone {
+        /// The device's name.
+        device: String,
+    },
+    /// The device says something that can't be.
+    #[error("{device}: {what}")]
+    Broken {
+        /// The device's name.
+        device: String,
+        /// What it said.
+        what: String,
+    },
+    /// Memory for the device.
+    #[error("{device}: {source}")]
+    Dma {
+        /// The device's name.
+        device: String,
+        /// The cause.
+        source: DmaError,
+    },
+    /// The way to the device.
+    #[error(transparent)]
+    Bus(#[from] BusError),
+}

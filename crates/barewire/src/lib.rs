@@ -1,0 +1,50 @@
+//! Network card drivers in user space, in safe Rust.
+//!
+//! A [`Port`] is an open network card. Its [`RxQueue`]s and [`TxQueue`]s are values: taken out of
+//! the port, sent to threads, polled with no lock. Frames travel in a [`Batch`], in memory that the
+//! card reads and writes by itself and that belongs to one owner at any time.
+//!
+//! A forwarder, as a function of the port it runs on:
+//!
+//! ```
+//! use barewire::{Batch, Error, RxQueue, TxQueue};
+//!
+//! fn forward(rx: &mut RxQueue, tx: &mut TxQueue, batch: &mut Batch) -> Result<(), Error> {
+//!     rx.receive(batch)?;
+//!     for mut packet in batch.iter_mut() {
+//!         if let Some(byte) = packet.bytes_mut().get_mut(5) {
+//!             *byte = byte.wrapping_add(1);
+//!         }
+//!     }
+//!     tx.send(batch)?;
+//!     Ok(())
+//! }
+//! ```
+//!
+//! It does not know whether the card is made of silicon. The crate `barewire-sim` has one made of
+//! software, on which programs are tested where there is no card.
+//!
+//! # How a frame comes and goes
+//!
+//! wire → device → descriptor ring → [`Batch`] → program, and back. [`ixgbe`] is the driver; its
+//! submodules follow the datasheet's order. There is no `unsafe` in this crate: memory comes from
+//! [`barewire_dma`], registers from [`barewire_bus`].
+#![forbid(unsafe_code)]
+
+mod config;
+mod error;
+pub mod ixgbe;
+mod port;
+mod queue;
+mod statistics;
+
+pub use barewire_bus::{Bar, BusError, PciFunction};
+pub use barewire_dma::{
+    Batch, DmaError, DmaMap, DmaRegion, Iova, Layout, Packet, PacketMut, PacketRef, Pages, Pool,
+    PoolConfig,
+};
+pub use config::{PortConfig, Rss, RssFields};
+pub use error::Error;
+pub use port::{Driver, Port};
+pub use queue::{Receive, RxQueue, Transmit, TxQueue};
+pub use statistics::{Link, RxCounters, Statistics, TxCounters};

@@ -1,0 +1,144 @@
+//! A port's queues: where a program meets its frames.
+
+use std::fmt;
+
+use barewire_dma::{Batch, Pool};
+
+use crate::{Error, RxCounters, TxCounters};
+
+/// One receive queue of some driver. Programs use [`RxQueue`]; drivers implement this.
+pub trait Receive: Send {
+    /// As [`RxQueue::receive`].
+    ///
+    /// # Errors
+    /// As [`RxQueue::receive`].
+    fn receive(&mut self, batch: &mut Batch) -> Result<usize, Error>;
+    /// As [`RxQueue::pool`].
+    fn pool(&self) -> &Pool;
+    /// As [`RxQueue::counters`].
+    fn counters(&self) -> RxCounters;
+}
+
+/// One transmit queue of some driver. Programs use [`TxQueue`]; drivers implement this.
+pub trait Transmit: Send {
+    /// As [`TxQueue::send`].
+    ///
+    /// # Errors
+    /// As [`TxQueue::send`].
+    fn send(&mut self, batch: &mut Batch) -> Result<usize, Error>;
+    /// As [`TxQueue::attach`].
+    ///
+    /// # Errors
+    /// As [`TxQueue::attach`].
+    fn attach(&mut self, pool: &Pool) -> Result<(), Error>;
+    /// As [`TxQueue::reclaim`].
+    fn reclaim(&mut self) -> usize;
+    /// As [`TxQueue::counters`].
+    fn counters(&self) -> TxCounters;
+}
+
+/// A receive queue: a value of its own, to be polled by one thread at a time, with no lock.
+///
+/// Dropping it stops the queue and gives its buffers back.
+pub struct RxQueue {
+    queue: Box<dyn Receive>,
+}
+
+impl RxQueue {
+    /// A queue of a driver.
+    pub fn new(queue: impl Receive + 'static) -> Self {
+        Self {
+            queue: Box::new(queue),
+        }
+    }
+
+    /// Adds the frames that have arrived to `batch`, as many as it has room for, and returns how
+    /// many. It never waits: 0 means that there is none yet.
+    ///
+    /// # Errors
+    /// [`Error::Dma`] while `batch` holds packets of a pool other than the queue's own, and
+    /// [`Error::Gone`] when the device is gone. Nothing is lost: frames stay in the ring.
+    #[inline]
+    pub fn receive(&mut self, batch: &mut Batch) -> Result<usize, Error> {
+        self.queue.receive(batch)
+    }
+
+    /// The pool whose buffers frames arrive in.
+    pub fn pool(&self) -> &Pool {
+        self.queue.pool()
+    }
+
+    /// What the queue counted.
+    pub fn counters(&self) -> RxCounters {
+        self.queue.counters()
+    }
+}
+
+impl fmt::Debug for RxQueue {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RxQueue")
+            .field("counters", &self.counters())
+            .finish_non_exhaustive()
+    }
+}
+
+/// A transmit queue: a value of its own, to be used by one thread at a time, with no lock.
+///
+/// Dropping it stops the queue and gives the buffers that are still in its ring back; frames
+/// that the device has not sent by then are lost.
+pub struct TxQueue {
+    queue: Box<dyn Transmit>,
+}
+
+impl TxQueue {
+    /// A queue of a driver.
+    pub fn new(queue: impl Transmit + 'static) -> Self {
+        Self {
+            queue: Box::new(queue),
+        }
+    }
+
+    /// Gives the first frames of `batch` to the device, as many as the ring has room for, and
+    /// returns how many. The others stay in the batch: send again, or [`Batch::clear`] it.
+    ///
+    /// Frames of under 60 bytes are padded by the device. Frames of under 17 bytes, or larger than
+    /// the port takes, are dropped and counted.
+    ///
+    /// The first batch of a pool that the port has not seen maps it for the device, which takes a
+    /// system call; [`attach`](Self::attach) does it beforehand.
+    ///
+    /// # Errors
+    /// [`Error::Dma`] when the pool can't be mapped; the frames stay in the batch.
+    /// [`Error::Gone`] when the ring stays full because the device is gone.
+    #[inline]
+    pub fn send(&mut self, batch: &mut Batch) -> Result<usize, Error> {
+        self.queue.send(batch)
+    }
+
+    /// Maps a pool for the device, so that its packets can be sent without a pause.
+    ///
+    /// # Errors
+    /// [`Error::Dma`] when the pool can't be mapped, or when the queue has seen 256 pools already.
+    pub fn attach(&mut self, pool: &Pool) -> Result<(), Error> {
+        self.queue.attach(pool)
+    }
+
+    /// Gives buffers that the device is done with back to their pools, and returns how many.
+    /// [`send`](Self::send) does so too; call this when there is nothing to send for a while.
+    pub fn reclaim(&mut self) -> usize {
+        self.queue.reclaim()
+    }
+
+    /// What the queue counted.
+    pub fn counters(&self) -> TxCounters {
+        self.queue.counters()
+    }
+}
+
+impl fmt::Debug for TxQueue {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("TxQueue")
+            .field("counters", &self.counters())
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,3 @@
+//! What a developer of barewire runs.
+#![forbid(unsafe_code)]
+fn main() {}

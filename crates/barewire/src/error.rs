@@ -51,6 +51,12 @@ pub enum Error {
         /// The device's name.
         device: String,
     },
+    /// The port was stopped, and its queues with it.
+    #[error("{device}: the port was stopped: open it again")]
+    Stopped {
+        /// The device's name.
+        device: String,
+    },
     /// The device says something that can't be.
     #[error("{device}: {what}")]
     Broken {

@@ -1,6 +1,7 @@
 //! A port: one network card's connection to the world.
 
 use std::fmt;
+use std::time::Duration;
 
 use barewire_bus::PciFunction;
 
@@ -21,6 +22,11 @@ pub trait Driver: Send {
     /// # Errors
     /// As [`Port::link`].
     fn link(&mut self) -> Result<Link, Error>;
+    /// As [`Port::wait_for_link`].
+    ///
+    /// # Errors
+    /// As [`Port::wait_for_link`].
+    fn wait_for_link(&mut self, limit: Duration) -> Result<Link, Error>;
     /// As [`Port::statistics`].
     ///
     /// # Errors
@@ -114,20 +120,13 @@ impl Port {
         self.driver.link()
     }
 
-    /// Waits until the link is up, at most `millis` milliseconds, and returns its state: down if
-    /// the time was not enough.
+    /// Waits until the link is up, at most for `limit` of the device's time, and returns its state:
+    /// down if the time was not enough.
     ///
     /// # Errors
     /// [`Error::Gone`] when the device is gone.
-    pub fn wait_for_link(&mut self, millis: u64) -> Result<Link, Error> {
-        let started = std::time::Instant::now();
-        loop {
-            let link = self.link()?;
-            if link.up || started.elapsed().as_millis() >= u128::from(millis) {
-                return Ok(link);
-            }
-            std::thread::sleep(std::time::Duration::from_millis(1));
-        }
+    pub fn wait_for_link(&mut self, limit: Duration) -> Result<Link, Error> {
+        self.driver.wait_for_link(limit)
     }
 
     /// What the device counted since the port was opened.
@@ -188,8 +187,8 @@ impl Port {
         self.driver.set_multicast_filter(addresses)
     }
 
-    /// Stops the device: no interrupt, no DMA. Queues that are still in a program's hands receive
-    /// nothing more, and what they send is not sent.
+    /// Stops the device: no interrupt, no DMA. Queues that are still in a program's hands return
+    /// [`Error::Stopped`] from then on.
     ///
     /// # Errors
     /// [`Error::Timeout`] when the device does not stop, [`Error::Gone`] when it is gone.

@@ -57,7 +57,8 @@ impl RxQueue {
     ///
     /// # Errors
     /// [`Error::Dma`] while `batch` holds packets of a pool other than the queue's own, and
-    /// [`Error::Gone`] when the device is gone. Nothing is lost: frames stay in the ring.
+    /// [`Error::Gone`] when the device is gone; frames stay in the ring. [`Error::Stopped`] after
+    /// [`Port::stop`](crate::Port::stop).
     #[inline]
     pub fn receive(&mut self, batch: &mut Batch) -> Result<usize, Error> {
         self.queue.receive(batch)
@@ -109,7 +110,8 @@ impl TxQueue {
     ///
     /// # Errors
     /// [`Error::Dma`] when the pool can't be mapped; the frames stay in the batch.
-    /// [`Error::Gone`] when the ring stays full because the device is gone.
+    /// [`Error::Gone`] when the ring stays full because the device is gone. [`Error::Stopped`] after
+    /// [`Port::stop`](crate::Port::stop).
     #[inline]
     pub fn send(&mut self, batch: &mut Batch) -> Result<usize, Error> {
         self.queue.send(batch)

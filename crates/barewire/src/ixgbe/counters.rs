@@ -137,12 +137,10 @@ impl Counters {
                 .total("GORC")
                 .saturating_sub(rx_packets.saturating_mul(FCS)),
             rx_dropped: self.total("MPC") + self.total("QPRDC"),
-            rx_errors: [
-                "CRCERRS", "ILLERRC", "ERRBC", "RLEC", "RUC", "RFC", "ROC", "RJC",
-            ]
-            .iter()
-            .map(|name| self.total(name))
-            .sum(),
+            rx_errors: ["CRCERRS", "RLEC", "RUC", "RFC", "ROC", "RJC"]
+                .iter()
+                .map(|name| self.total(name))
+                .sum(),
             tx_packets,
             tx_bytes: self
                 .total("GOTC")

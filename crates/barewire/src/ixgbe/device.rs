@@ -44,16 +44,30 @@ impl<P: PciFunction> Device<P> {
         }
     }
 
-    /// Lets the device read and write memory, or not.
+    /// An error once the port was stopped: one load of a flag that nobody writes before.
+    #[inline]
+    pub(super) fn check_running(&self) -> Result<(), Error> {
+        if self.stopped.load(Ordering::Relaxed) {
+            Err(self.stopped_error())
+        } else {
+            Ok(())
+        }
+    }
+
+    #[cold]
+    fn stopped_error(&self) -> Error {
+        Error::Stopped {
+            device: self.registers.device().to_owned(),
+        }
+    }
+
+    /// Lets the device answer on the bus, and read and write memory or not.
     pub(super) fn set_bus_master(&self, on: bool) -> Result<(), Error> {
         // the status register shares the word; its bits are cleared by writing 1, so write 0
         let command = self.function.config_read32(config::COMMAND)? & 0xFFFF;
-        let bits = u32::from(config::command::MEMORY_SPACE | config::command::BUS_MASTER);
-        let command = if on {
-            command | bits
-        } else {
-            command & !u32::from(config::command::BUS_MASTER)
-        };
+        let master = u32::from(config::command::BUS_MASTER);
+        let command = (command | u32::from(config::command::MEMORY_SPACE)) & !master;
+        let command = if on { command | master } else { command };
         Ok(self.function.config_write32(config::COMMAND, command)?)
     }
 

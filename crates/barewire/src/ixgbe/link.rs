@@ -1,5 +1,7 @@
 //! Bringing the link up, by the kind of medium (82599 datasheet §4.6.4, §3.7).
 
+use std::time::Duration;
+
 use barewire_bus::Bar;
 use barewire_spec::ixgbe::{
     AUTOC, AUTOC2, Autoc, Autoc2, LINKS, Links, MSCA, MSRWD, Msca, STATUS, Status, link_speed, lms,
@@ -62,6 +64,20 @@ pub(super) fn state<B: Bar>(registers: &Registers<B>) -> Result<Link, Error> {
         up: links.link_up(),
         mbits,
     })
+}
+
+/// The link as soon as it is up, or after `limit`.
+pub(super) fn wait<B: Bar>(registers: &Registers<B>, limit: Duration) -> Result<Link, Error> {
+    const STEP: Duration = Duration::from_millis(1);
+    let mut waited = Duration::ZERO;
+    loop {
+        let link = state(registers)?;
+        if link.up || waited >= limit {
+            return Ok(link);
+        }
+        registers.delay(STEP);
+        waited += STEP;
+    }
 }
 
 /// MDIO devices and registers of a copper PHY (IEEE 802.3 clause 45).

@@ -70,10 +70,11 @@ mod tx;
 
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use barewire_bus::PciFunction;
 use barewire_dma::{DescriptorRing, DmaRegion, Pool, PoolConfig};
-use barewire_spec::pci::{self, Media};
+use barewire_spec::pci::{self, Family, Identity};
 
 use crate::{Driver, Error, Link, PortConfig, RxQueue, Statistics, TxQueue};
 use counters::Counters;
@@ -92,7 +93,7 @@ const FCS: u16 = 4;
 /// An open card.
 pub struct Ixgbe<P: PciFunction> {
     device: Arc<Device<P>>,
-    media: Media,
+    identity: &'static Identity,
     mac_address: [u8; 6],
     counters: Counters,
     rx: Vec<Option<RxQueue>>,
@@ -108,22 +109,29 @@ impl<P: PciFunction> Ixgbe<P> {
     /// [`Error::Broken`] or [`Error::Gone`] when the card does not do its part. The card is stopped
     /// then.
     pub fn open(function: P, config: &PortConfig) -> Result<Self, Error> {
-        let media = identify(&function)?;
+        let identity = identify(&function)?;
         let name = function.name().to_owned();
         let registers = Registers::new(function.bar(0)?, name);
         check(&registers, config)?;
         let device = Arc::new(Device::new(function, registers));
-        Self::start(&device, media, config)
+        Self::start(&device, identity, config)
     }
 
-    fn start(device: &Arc<Device<P>>, media: Media, config: &PortConfig) -> Result<Self, Error> {
+    fn start(
+        device: &Arc<Device<P>>,
+        identity: &'static Identity,
+        config: &PortConfig,
+    ) -> Result<Self, Error> {
         let registers = device.registers();
         device.set_bus_master(false)?;
         reset::reset(registers)?;
-        eeprom::verify(registers)?;
+        // on the X550 family EERD is the firmware's, which verifies the EEPROM itself
+        if matches!(identity.family, Family::I82599 | Family::X540) {
+            eeprom::verify(registers)?;
+        }
         device.set_bus_master(true)?;
         let mac_address = filters::mac_address(registers)?;
-        link::start(registers, media)?;
+        link::start(registers, identity.media)?;
         let mut counters = Counters::default();
         Counters::assign_queues(registers);
         counters.clear(registers)?;
@@ -138,7 +146,7 @@ impl<P: PciFunction> Ixgbe<P> {
         let mut rings = Rings::allocate(device, config)?;
         let mut port = Self {
             device: Arc::clone(device),
-            media,
+            identity,
             mac_address,
             counters,
             rx: Vec::new(),
@@ -157,28 +165,28 @@ impl<P: PciFunction> Ixgbe<P> {
             let ring = rings
                 .next(config.tx_ring)
                 .map_err(|error| device.dma_error(error))?;
-            let frame_max = usize::from(frame_max - FCS + VLAN_TAG);
+            let frame_max = usize::from(frame_max - FCS);
             let queue = IxgbeTx::start(device, index, ring, frame_max)?;
             port.tx.push(Some(TxQueue::new(queue)));
         }
         Ok(port)
     }
 
-    /// What the card's port is wired to.
-    pub fn media(&self) -> Media {
-        self.media
+    /// Which card it is, and what its port is wired to.
+    pub fn identity(&self) -> &'static Identity {
+        self.identity
     }
 }
 
 /// Finds out whether this driver is for the device, from its IDs alone.
-fn identify<P: PciFunction>(function: &P) -> Result<Media, Error> {
+fn identify<P: PciFunction>(function: &P) -> Result<&'static Identity, Error> {
     let [vendor_low, vendor_high, id_low, id_high] = function
         .config_read32(pci::config::VENDOR_ID)?
         .to_le_bytes();
     let vendor = u16::from_le_bytes([vendor_low, vendor_high]);
     let id = u16::from_le_bytes([id_low, id_high]);
     match pci::identify(vendor, id) {
-        Some(identity) if !identity.family.is_virtual_function() => Ok(identity.media),
+        Some(identity) if !identity.family.is_virtual_function() => Ok(identity),
         _ => Err(Error::NotSupported {
             device: function.name().to_owned(),
             vendor,
@@ -283,6 +291,10 @@ impl<P: PciFunction> Driver for Ixgbe<P> {
 
     fn link(&mut self) -> Result<Link, Error> {
         link::state(self.device.registers())
+    }
+
+    fn wait_for_link(&mut self, limit: Duration) -> Result<Link, Error> {
+        link::wait(self.device.registers(), limit)
     }
 
     fn statistics(&mut self) -> Result<Statistics, Error> {

@@ -12,12 +12,13 @@ use crate::Error;
 
 /// Everything of the receive path that is set once, while it is off: lengths, FCS, padding.
 pub(super) fn initialise<B: Bar>(registers: &Registers<B>, frame_max: u16, crc_strip: bool) {
+    // MAXFRS counts only with JUMBOEN, also for limits below the plain one
     let hlreg0 = Hlreg0::from_bits(registers.read(&HLREG0))
         .with_txcrcen(true)
         .with_txpaden(true)
         .with_rxcrcstrp(crc_strip)
         .with_rxlngtherren(false)
-        .with_jumboen(u32::from(frame_max) > FRAME_MAX_PLAIN);
+        .with_jumboen(u32::from(frame_max) != FRAME_MAX_PLAIN);
     registers.write(&HLREG0, hlreg0.into_bits());
     registers.write(&MAXFRS, Maxfrs::new().with_mfs(frame_max).into_bits());
     // the strip bits of the MAC and of the DMA engine must agree

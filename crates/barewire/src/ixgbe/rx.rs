@@ -188,6 +188,7 @@ impl<P: PciFunction> IxgbeRx<P> {
 
 impl<P: PciFunction> Receive for IxgbeRx<P> {
     fn receive(&mut self, batch: &mut Batch) -> Result<usize, Error> {
+        self.device.check_running()?;
         self.refill(batch);
         let Some(lent) = &mut self.lent else {
             return Ok(0);

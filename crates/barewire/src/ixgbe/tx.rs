@@ -7,11 +7,12 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use barewire_bus::PciFunction;
-use barewire_dma::{Batch, DescriptorRing, Lent, Pool};
+use barewire_dma::{Batch, DescriptorRing, Lent, PacketRef, Pool};
 use barewire_spec::ixgbe::descriptor::tx::{AdvancedData, Data};
 use barewire_spec::ixgbe::limits::{TX_BUFFER_MAX, TX_DESCRIPTORS_PER_PACKET, TX_FRAME_MIN};
 use barewire_spec::ixgbe::{TDBAH, TDBAL, TDLEN, TDT, TDWBAH, TDWBAL, TXDCTL, Tdwbal, Txdctl};
 
+use super::VLAN_TAG;
 use super::device::Device;
 use super::registers::patience;
 use crate::{Error, Transmit, TxCounters};
@@ -33,7 +34,7 @@ pub(super) struct IxgbeTx<P: PciFunction> {
     reported: usize,
     index: u32,
     tail: u32,
-    /// Longest frame, without FCS.
+    /// Longest frame without VLAN tag and FCS.
     frame_max: usize,
     silence: u32,
     counters: TxCounters,
@@ -103,34 +104,38 @@ impl<P: PciFunction> IxgbeTx<P> {
         }
         taken
     }
+}
 
-    /// Whether the device can send a frame of this length in this many buffers.
-    #[inline]
-    fn acceptable(frame_max: usize, mut segments: impl ExactSizeIterator<Item = usize>) -> bool {
-        let count = segments.len();
-        let first = segments.next().unwrap_or(0);
-        if count == 1 {
-            return first >= TX_FRAME_MIN as usize && first <= frame_max;
-        }
-        let sound = |len: usize| (1..=TX_BUFFER_MAX as usize).contains(&len);
-        let rest: Option<usize> = segments.map(|len| sound(len).then_some(len)).sum();
-        let total = rest.map_or(usize::MAX, |rest| first + rest);
-        sound(first)
-            && count <= TX_DESCRIPTORS_PER_PACKET as usize
-            && (TX_FRAME_MIN as usize..=frame_max).contains(&total)
+/// Whether a device can send a frame: `longest` is the limit without VLAN tag and FCS.
+#[inline]
+fn acceptable(longest: usize, packet: PacketRef<'_>) -> bool {
+    let shortest = TX_FRAME_MIN as usize;
+    let head = packet.bytes();
+    if (shortest..=longest).contains(&head.len()) && packet.segments().len() == 1 {
+        return true;
     }
+    let segments = packet.segments();
+    let count = segments.len();
+    let mut sizes = segments.map(<[u8]>::len);
+    let tag = if head.get(12..14) == Some(&[0x81, 0x00]) {
+        usize::from(VLAN_TAG)
+    } else {
+        0
+    };
+    count <= TX_DESCRIPTORS_PER_PACKET as usize
+        && sizes.all(|size| (1..=TX_BUFFER_MAX as usize).contains(&size))
+        && (shortest..=longest + tag).contains(&packet.len())
 }
 
 impl<P: PciFunction> Transmit for IxgbeTx<P> {
     fn send(&mut self, batch: &mut Batch) -> Result<usize, Error> {
+        self.device.check_running()?;
         self.take_back(Some(batch));
         if batch.is_empty() {
             return Ok(0);
         }
         let frame_max = self.frame_max;
-        let fits = |packet: barewire_dma::PacketRef<'_>| {
-            Self::acceptable(frame_max, packet.segments().map(<[u8]>::len))
-        };
+        let fits = |packet: PacketRef<'_>| acceptable(frame_max, packet);
         if !batch.iter().all(fits) {
             let before = batch.len();
             batch.retain(|packet| fits(packet.as_ref()));
@@ -237,48 +242,21 @@ impl<P: PciFunction> Drop for IxgbeTx<P> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use barewire_bus::{Bar, BusError};
-    use barewire_dma::DmaMap;
-
-    struct Nothing;
-    impl Bar for Nothing {
-        fn size(&self) -> u32 {
-            0
-        }
-        fn read32(&self, _: u32) -> u32 {
-            u32::MAX
-        }
-        fn write32(&self, _: u32, _: u32) {}
-    }
-    impl PciFunction for Nothing {
-        type Bar = Nothing;
-        fn name(&self) -> &'static str {
-            "nothing"
-        }
-        fn config_read32(&self, _: u16) -> Result<u32, BusError> {
-            Ok(u32::MAX)
-        }
-        fn config_write32(&self, _: u16, _: u32) -> Result<(), BusError> {
-            Ok(())
-        }
-        fn bar(&self, index: u8) -> Result<Nothing, BusError> {
-            Err(BusError::NoBar {
-                device: "nothing".into(),
-                index,
-            })
-        }
-        fn dma(&self) -> Arc<dyn DmaMap> {
-            unreachable!("never asked for")
-        }
-    }
+    use barewire_dma::{Pages, PoolConfig};
 
     #[test]
     fn frames_the_device_cannot_send_are_found() {
-        let ok =
-            |segments: &[usize]| IxgbeTx::<Nothing>::acceptable(1514, segments.iter().copied());
-        assert!(ok(&[17]) && ok(&[1514]) && ok(&[1000, 514]) && ok(&[1, 1, 15]));
-        assert!(!ok(&[]) && !ok(&[0]) && !ok(&[16]) && !ok(&[1515]));
-        assert!(!ok(&[1000, 515]) && !ok(&[0, 60]) && !ok(&[60, 0]) && !ok(&[8, 8]));
-        assert!(ok(&[20; 40]) && !ok(&[20; 41]));
+        let config = PoolConfig {
+            buffers: 4,
+            pages: Pages::Ordinary,
+            ..PoolConfig::default()
+        };
+        let pool = Pool::new(config).unwrap();
+        let ok = |bytes: &[u8]| acceptable(1514, pool.packet(bytes).unwrap().as_ref());
+        assert!(ok(&[0; 17]) && ok(&[0; 1514]));
+        assert!(!ok(&[]) && !ok(&[0; 16]) && !ok(&[0; 1515]));
+        let mut tagged = [0; 1519];
+        tagged[12] = 0x81;
+        assert!(ok(&tagged[..1518]) && !ok(&tagged));
     }
 }

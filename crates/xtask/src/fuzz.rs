@@ -1,0 +1,66 @@
+//! The fuzz targets, for longer than the tests run them.
+
+use std::process::Command;
+
+use anyhow::{Context, Result, bail};
+
+/// Package, test binary and test of each target.
+const TARGETS: &[(&str, &str, &str)] =
+    &[("barewire", "lying_device", "a_lying_device_does_no_harm")];
+
+#[derive(clap::Args)]
+pub(crate) struct Arguments {
+    /// Seconds for each target
+    #[arg(long, default_value_t = 60)]
+    seconds: u64,
+    /// Seed of the random scripts; another one each time if not given
+    #[arg(long)]
+    seed: Option<u64>,
+    /// Only targets whose name contains this
+    #[arg(default_value = "")]
+    name: String,
+}
+
+pub(crate) fn run(arguments: &Arguments) -> Result<()> {
+    let chosen: Vec<_> = TARGETS
+        .iter()
+        .filter(|(_, binary, _)| binary.contains(&arguments.name))
+        .collect();
+    if chosen.is_empty() {
+        let names: Vec<_> = TARGETS.iter().map(|(_, binary, _)| *binary).collect();
+        bail!(
+            "no fuzz target is called {:?}: there are {}",
+            arguments.name,
+            names.join(", ")
+        );
+    }
+    for (package, binary, test) in chosen {
+        println!("{binary}: {} s", arguments.seconds);
+        let mut cargo = Command::new(std::env::var("CARGO").unwrap_or_else(|_| "cargo".into()));
+        cargo
+            .args([
+                "test",
+                "--release",
+                "--package",
+                package,
+                "--test",
+                binary,
+                "--",
+                "--exact",
+                test,
+            ])
+            .env(
+                "BOLERO_RANDOM_TEST_TIME_MS",
+                (arguments.seconds.saturating_mul(1000)).to_string(),
+            )
+            .env("BOLERO_RANDOM_ITERATIONS", u32::MAX.to_string());
+        if let Some(seed) = arguments.seed {
+            cargo.env("BOLERO_RANDOM_SEED", seed.to_string());
+        }
+        let status = cargo.status().context("can't run cargo")?;
+        if !status.success() {
+            bail!("{binary} found something: its script is printed above");
+        }
+    }
+    Ok(())
+}

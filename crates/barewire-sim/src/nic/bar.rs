@@ -1,0 +1,189 @@
+//! The device as seen from the bus: registers, configuration space and the memory it may reach.
+
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use barewire_bus::{Bar, BusError, PciFunction};
+use barewire_dma::{DmaError, DmaMap, DmaRegion, Layout};
+use barewire_spec::pci::config;
+
+use super::doorbell::decode;
+use super::{BAR0_BYTES, Shared, run_for};
+use crate::time::Nanos;
+
+/// The registers of a software 82599.
+///
+/// Tail registers cost a store while the device runs on a thread; everything else takes the
+/// device's lock for the moment of the access.
+#[derive(Clone)]
+pub struct NicBar {
+    shared: Arc<Shared>,
+}
+
+impl fmt::Debug for NicBar {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("NicBar")
+            .field("device", &self.shared.name)
+            .finish()
+    }
+}
+
+impl Bar for NicBar {
+    fn size(&self) -> u32 {
+        BAR0_BYTES
+    }
+
+    fn read32(&self, offset: u32) -> u32 {
+        let mut model = self.shared.access();
+        model.before_access(&self.shared.doorbells);
+        model.read(offset)
+    }
+
+    #[inline]
+    fn write32(&self, offset: u32, value: u32) {
+        if let Some((direction, queue)) = decode(offset)
+            && !self.shared.stepped.load(Ordering::Relaxed)
+        {
+            self.shared.doorbells.ring(direction, queue, value);
+            return;
+        }
+        let mut model = self.shared.access();
+        model.before_access(&self.shared.doorbells);
+        model.write(offset, value);
+    }
+
+    fn delay(&self, duration: Duration) {
+        // The device works while the driver waits, but a long wait need not be a long run.
+        const STEPS: u32 = 64;
+        if !self.shared.stepped.load(Ordering::Acquire) {
+            std::thread::sleep(duration);
+            return;
+        }
+        let steps = u32::try_from(duration.as_micros())
+            .unwrap_or(STEPS)
+            .clamp(1, STEPS);
+        let piece = duration / steps;
+        let amount = Nanos(u64::try_from(piece.as_nanos()).unwrap_or(u64::MAX));
+        for _ in 0..steps {
+            let mut model = self.shared.access();
+            model.step_by(&self.shared.doorbells, amount);
+        }
+    }
+}
+
+/// A software 82599 as a PCI function.
+pub struct NicFunction {
+    shared: Arc<Shared>,
+}
+
+impl NicFunction {
+    pub(super) fn new(shared: Arc<Shared>) -> Self {
+        Self { shared }
+    }
+
+    /// Lets `duration` of the device's time pass, with the device at work.
+    pub fn run_for(&self, duration: Duration) {
+        run_for(&self.shared, duration);
+    }
+}
+
+impl fmt::Debug for NicFunction {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("NicFunction")
+            .field("device", &self.shared.name)
+            .finish()
+    }
+}
+
+impl PciFunction for NicFunction {
+    type Bar = NicBar;
+
+    fn name(&self) -> &str {
+        &self.shared.name
+    }
+
+    fn config_read32(&self, offset: u16) -> Result<u32, BusError> {
+        let model = self.shared.access();
+        Ok(if model.removed {
+            u32::MAX
+        } else {
+            model.pci.read(offset)
+        })
+    }
+
+    fn config_write32(&self, offset: u16, value: u32) -> Result<(), BusError> {
+        let mut model = self.shared.access();
+        model.absorb(&self.shared.doorbells);
+        model.config_write(offset, value);
+        Ok(())
+    }
+
+    fn bar(&self, index: u8) -> Result<Self::Bar, BusError> {
+        if index != 0 {
+            return Err(BusError::NoBar {
+                device: self.shared.name.clone(),
+                index,
+            });
+        }
+        Ok(NicBar {
+            shared: Arc::clone(&self.shared),
+        })
+    }
+
+    fn dma(&self) -> Arc<dyn DmaMap> {
+        Arc::new(NicDma {
+            shared: Arc::clone(&self.shared),
+        })
+    }
+}
+
+/// The device's IOMMU table as drivers fill it.
+struct NicDma {
+    shared: Arc<Shared>,
+}
+
+impl fmt::Debug for NicDma {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("NicDma")
+            .field("device", &self.shared.name)
+            .finish()
+    }
+}
+
+impl DmaMap for NicDma {
+    fn map(&self, region: &Arc<DmaRegion>) -> Result<Layout, DmaError> {
+        let iova = self.shared.access().iommu.map(region);
+        iova.map(Layout::Linear).ok_or_else(|| DmaError::Map {
+            device: self.shared.name.clone(),
+            bytes: region.len(),
+            reason: "its 64-bit address space is used up: make a new device".into(),
+        })
+    }
+
+    fn unmap(&self, _: &Arc<DmaRegion>, layout: &Layout) {
+        if let Layout::Linear(iova) = layout {
+            self.shared.access().iommu.unmap(*iova);
+        }
+    }
+}
+
+impl super::Model {
+    /// Writes configuration space; a function-level reset is the whole device's.
+    fn config_write(&mut self, offset: u16, value: u32) {
+        if self.removed {
+            return;
+        }
+        let control = config::i82599::PCI_EXPRESS + config::express::DEVICE_CONTROL;
+        if offset & !3 == control && value & u32::from(config::express::DEVICE_CONTROL_FLR) != 0 {
+            self.function_reset();
+            return;
+        }
+        self.pci.write(offset, value);
+        self.decode_port();
+        if self.pci.is_master() {
+            self.master_reported = false;
+        }
+    }
+}

@@ -1,0 +1,335 @@
+//! Accesses to registers: the rules that hold for all of them, and what each one does.
+
+use barewire_spec::ixgbe as spec;
+use barewire_spec::ixgbe::{Eerd, Gpie, Hlreg0, Mode, Mrqc, Rdrxctl, Rxctrl, Swsm};
+
+use super::eeprom;
+use super::model::Model;
+use super::registers::{Registers, Slot, slot};
+use super::roles::Role;
+use super::unimplemented;
+use crate::violation::Rule;
+
+/// What a device that is gone answers.
+pub(super) const GONE: u32 = u32::MAX;
+
+/// The value of LINKS, EICR and others is made when it is read.
+impl Model {
+    /// Reads the register at `offset` of BAR 0.
+    pub(super) fn read(&mut self, offset: u32) -> u32 {
+        if self.removed {
+            return GONE;
+        }
+        let Some(slot) = self.checked_slot(offset, "read", 0) else {
+            return GONE;
+        };
+        if !slot.register.mode.readable() {
+            self.violate_at(&slot, Rule::WriteOnly, 0, String::new);
+            return 0;
+        }
+        let value = self.read_slot(&slot);
+        if slot.register.mode == Mode::ReadClear {
+            self.registers.put_at(&slot, 0);
+        }
+        value
+    }
+
+    fn read_slot(&mut self, slot: &Slot) -> u32 {
+        let index = slot.position();
+        match slot.role {
+            Role::Status => {
+                let status = spec::Status::new()
+                    .with_linkup(self.link.is_up())
+                    .with_pcie_master_enable_status(!self.resets.master_disabled);
+                status.into_bits()
+            }
+            Role::I2cctl => {
+                // No module answers: the pulled-up wires read what is driven.
+                let value = self.registers.at(slot);
+                value & 0xA | value >> 1 & 0x5
+            }
+            Role::Swsm => {
+                let value = self.registers.at(slot);
+                let taken = Swsm::from_bits(value).with_smbi(true);
+                self.registers.put_at(slot, taken.into_bits());
+                value
+            }
+            Role::Eicr => self.read_causes(),
+            Role::Links => self.read_links(),
+            Role::Anlp1 => self.anlp1(),
+            Role::Secrxstat => {
+                let held = spec::Secrxctrl::from_bits(self.registers.of(&spec::SECRXCTRL)).rx_dis();
+                spec::Secrxstat::new().with_secrx_rdy(held).into_bits()
+            }
+            Role::Sectxstat => {
+                let held = spec::Sectxctrl::from_bits(self.registers.of(&spec::SECTXCTRL)).tx_dis();
+                u32::from(held)
+            }
+            Role::RxHead => self.rx[index].ring.head,
+            Role::TxHead => self.tx[index].ring.head,
+            Role::RxTail => self.rx[index].ring.tail,
+            Role::TxTail => self.tx[index].ring.tail,
+            Role::Count(counter) => self.statistics.read(counter, index),
+            Role::OctetsLow(counter) => self.statistics.read_low(counter, index),
+            Role::OctetsHigh(counter) => {
+                let (value, ordered) = self.statistics.read_high(counter, index);
+                if !ordered {
+                    self.violate_at(slot, Rule::ForbiddenState, value, || {
+                        "the low half must be read first".into()
+                    });
+                }
+                value
+            }
+            _ => self.registers.at(slot),
+        }
+    }
+
+    /// Writes the register at `offset` of BAR 0.
+    pub(super) fn write(&mut self, offset: u32, value: u32) {
+        if self.removed {
+            return;
+        }
+        let Some(slot) = self.checked_slot(offset, "write", value) else {
+            return;
+        };
+        if !slot.register.mode.writable() {
+            self.violate_at(&slot, Rule::ReadOnly, value, String::new);
+            return;
+        }
+        let reserved = Registers::reserved_changed(&slot, value);
+        if reserved != 0 {
+            self.violate_at(&slot, Rule::ReservedBit, value, || {
+                format!("mask {reserved:#x}")
+            });
+        }
+        if let Some(entry) = unimplemented::find(slot.register, value) {
+            self.violate_at(&slot, Rule::NotImplemented, value, || entry.what.into());
+        }
+        if let Some(state) = self.forbids(&slot, value) {
+            self.violate_at(&slot, Rule::ForbiddenState, value, || state.into());
+            return;
+        }
+        let new = self.registers.merged(&slot, value);
+        self.registers.put_at(&slot, new);
+        self.act(&slot, value, new);
+    }
+
+    /// The register at an offset, if it can be accessed now.
+    fn checked_slot(&mut self, offset: u32, access: &'static str, value: u32) -> Option<Slot> {
+        if !offset.is_multiple_of(4) {
+            self.violate(
+                Rule::Misaligned,
+                || format!("{access} at BAR0+{offset:#x}"),
+                u64::from(value),
+                String::new,
+                "82599 §8.1",
+            );
+            return None;
+        }
+        let found = slot(offset).filter(|slot| {
+            !(self.is_copper()
+                && matches!(slot.role, Role::LinkMode | Role::SerialOnly | Role::Anlp1))
+        });
+        let Some(slot) = found else {
+            let device = self.config.device;
+            self.violate(
+                Rule::UndefinedRegister,
+                || format!("{access} at BAR0+{offset:#x}"),
+                u64::from(value),
+                || format!("on an {device}"),
+                "82599 §8.2.2",
+            );
+            return None;
+        };
+        if self.resets.is_quiet() && !matches!(slot.role, Role::Ctrl | Role::Status) {
+            self.violate_at(&slot, Rule::DuringReset, value, || {
+                "1 ms after a reset has not passed".into()
+            });
+        }
+        Some(slot)
+    }
+
+    /// Records a violation at a register.
+    pub(super) fn violate_at(
+        &mut self,
+        slot: &Slot,
+        rule: Rule,
+        value: u32,
+        state: impl FnOnce() -> String,
+    ) {
+        let section = slot.register.section;
+        self.violate(rule, || slot.name(), u64::from(value), state, section);
+    }
+
+    /// The state that forbids a write, if one does.
+    fn forbids(&self, slot: &Slot, value: u32) -> Option<&'static str> {
+        let index = slot.position();
+        let receiving = Rxctrl::from_bits(self.registers.of(&spec::RXCTRL)).rxen();
+        match slot.role {
+            Role::Fctrl | Role::Rxpbsize if receiving => Some("RXCTRL.RXEN is 1"),
+            Role::Mrqc if receiving && self.changes_mrqe(slot, value) => {
+                Some("MRQE changed while RXCTRL.RXEN is 1")
+            }
+            Role::RxRing | Role::Srrctl if self.rx[index].ring.enabled => {
+                Some("the receive queue is enabled")
+            }
+            Role::TxRing | Role::TxHead | Role::HeadWriteBack if self.tx[index].ring.enabled => {
+                Some("the transmit queue is enabled")
+            }
+            Role::Mtqc if !spec::Rttdcs::from_bits(self.registers.of(&spec::RTTDCS)).arbdis() => {
+                Some("RTTDCS.ARBDIS is 0")
+            }
+            _ => None,
+        }
+    }
+
+    fn changes_mrqe(&self, slot: &Slot, value: u32) -> bool {
+        Mrqc::from_bits(value).mrqe() != Mrqc::from_bits(self.registers.at(slot)).mrqe()
+    }
+
+    /// What follows from a write: `value` was written, the register now holds `new`.
+    fn act(&mut self, slot: &Slot, value: u32, new: u32) {
+        let index = slot.position();
+        match slot.role {
+            Role::Ctrl => self.write_ctrl(value),
+            Role::Eerd => self.write_eerd(value),
+            Role::Eec => self.write_eec(slot, new),
+            Role::Eicr => self.causes &= !value,
+            Role::Eics => self.raise(value & slot.register.writable),
+            Role::Eimc => self.clear_mask(&spec::EIMS, 0, value),
+            Role::EimcEx => self.clear_mask(&spec::EIMS_EX, slot.index, value),
+            Role::Ivar => self.write_ivar(index, new),
+            Role::Fctrl
+            | Role::MacFilter
+            | Role::MulticastTable
+            | Role::VlanFilter
+            | Role::VlanTable
+            | Role::RssKey
+            | Role::RedirectionTable
+            | Role::Mrqc => self.filter.mark_stale(),
+            Role::Rxctrl => self.write_rxctrl(slot, new),
+            Role::Rdrxctl | Role::Hlreg0 => {
+                self.check_fcs_strip(slot, value);
+                self.decode_port();
+            }
+            Role::Maxfrs => {
+                self.check_maxfrs(slot, value);
+                self.decode_port();
+            }
+            Role::RxRing | Role::TxRing if value & !slot.register.writable != 0 => {
+                self.violate_at(slot, Rule::RingGeometry, value, || {
+                    "addresses and lengths are multiples of 128 bytes".into()
+                });
+            }
+            Role::Rxpbsize | Role::Security | Role::Dmatxctl => self.decode_port(),
+            Role::LinkMode => self.write_autoc(value),
+            Role::Msca => self.write_msca(new),
+            Role::RxTail => self.write_tail(super::doorbell::Direction::Receive, index, new),
+            Role::TxTail => self.write_tail(super::doorbell::Direction::Transmit, index, new),
+            Role::TxHead => self.tx[index].ring.head = new,
+            Role::Rxdctl => self.write_rxdctl(slot, new),
+            Role::Txdctl => self.write_txdctl(slot, new),
+            Role::ReceiveMap => self.statistics.map_receive(index, new),
+            Role::TransmitMap => self.statistics.map_transmit(index, new),
+            _ => self.clear_bits(slot, new),
+        }
+    }
+
+    /// Bits that clear themselves do so at once where nothing waits for them.
+    fn clear_bits(&mut self, slot: &Slot, new: u32) {
+        self.registers
+            .put_at(slot, new & !slot.register.self_clearing);
+    }
+
+    /// Reads the causes, which clears what GPIE says (82599 §8.2.3.5.1).
+    fn read_causes(&mut self) -> u32 {
+        let causes = self.causes;
+        let gpie = Gpie::from_bits(self.registers.of(&spec::GPIE));
+        let cleared = if gpie.ocd() { 0x3FFF_0000 } else { u32::MAX };
+        self.causes &= !cleared;
+        causes
+    }
+
+    fn clear_mask(&mut self, register: &spec::Register, index: u32, bits: u32) {
+        let mask = self.registers.get(register, index) & !bits;
+        self.registers.put(register, index, mask);
+    }
+
+    /// Reads a word of the EEPROM; done at once.
+    fn write_eerd(&mut self, value: u32) {
+        let command = Eerd::from_bits(value);
+        if !command.start() {
+            return;
+        }
+        if self.resets.is_loading() {
+            self.violate(
+                Rule::ForbiddenState,
+                || "EERD".into(),
+                u64::from(value),
+                || "EEC.AUTO_RD is 0".into(),
+                "82599 §8.2.3.2.2",
+            );
+        }
+        let done = command
+            .with_start(false)
+            .with_done(true)
+            .with_data(eeprom::word(&self.eeprom, command.addr()));
+        self.registers.put(&spec::EERD, 0, done.into_bits());
+    }
+
+    /// Grants the EEPROM's wires to whoever asks.
+    fn write_eec(&mut self, slot: &Slot, new: u32) {
+        let eec = spec::Eec::from_bits(new);
+        self.registers
+            .put_at(slot, eec.with_ee_gnt(eec.ee_req()).into_bits());
+    }
+
+    /// Checks what must hold when the receive path starts (82599 §4.6.7, §8.2.3.8.8).
+    fn write_rxctrl(&mut self, slot: &Slot, new: u32) {
+        if Rxctrl::from_bits(new).rxen() {
+            let rdrxctl = Rdrxctl::from_bits(self.registers.of(&spec::RDRXCTL));
+            if rdrxctl.as_prescribed() != rdrxctl {
+                self.violate(
+                    Rule::ForbiddenValue,
+                    || "RDRXCTL".into(),
+                    u64::from(rdrxctl.into_bits()),
+                    || "RXEN set without RSCFRSTSIZE 0, RSCACKC 1, FCOE_WRFIX 1".into(),
+                    spec::RDRXCTL.section,
+                );
+            }
+            if !rdrxctl.dmaidone() {
+                self.violate_at(slot, Rule::ForbiddenState, new, || {
+                    "RDRXCTL.DMAIDONE is 0".into()
+                });
+            }
+            self.check_fcs_agreement(slot, new);
+        }
+        self.decode_port();
+    }
+
+    /// While frames are received, both places that strip the FCS must agree.
+    fn check_fcs_strip(&mut self, slot: &Slot, value: u32) {
+        if Rxctrl::from_bits(self.registers.of(&spec::RXCTRL)).rxen() {
+            self.check_fcs_agreement(slot, value);
+        }
+    }
+
+    fn check_fcs_agreement(&mut self, slot: &Slot, value: u32) {
+        let mac = Hlreg0::from_bits(self.registers.of(&spec::HLREG0)).rxcrcstrp();
+        let dma = Rdrxctl::from_bits(self.registers.of(&spec::RDRXCTL)).crcstrip();
+        if mac != dma {
+            self.violate_at(slot, Rule::Disagreement, value, || {
+                format!("HLREG0.RXCRCSTRP is {mac}, RDRXCTL.CRCSTRIP is {dma}")
+            });
+        }
+    }
+
+    fn check_maxfrs(&mut self, slot: &Slot, value: u32) {
+        let mfs = spec::Maxfrs::from_bits(value).mfs();
+        if u32::from(mfs) > spec::limits::FRAME_MAX || u32::from(mfs) < spec::limits::FRAME_MIN {
+            self.violate_at(slot, Rule::ForbiddenValue, value, || {
+                format!("MFS is {mfs}: 64 to 9728 bytes")
+            });
+        }
+    }
+}

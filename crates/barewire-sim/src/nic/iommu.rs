@@ -1,0 +1,393 @@
+//! The table through which every access of the device to memory goes.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use barewire_dma::{DmaRegion, Iova};
+
+use crate::wire::widen;
+
+/// The first address handed out. Above 4 GiB, so that a driver that forgets the high half of an
+/// address register is found out.
+const FIRST: u64 = 0x11_0000_0000;
+/// Mappings start on multiples of this and have at least this much unmapped space behind them, so
+/// that running off the end of one is never an access to the next.
+const SPACING: u64 = 2 << 20;
+
+/// Why an access failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Fault {
+    /// Nothing is mapped at this address.
+    Unmapped(u64),
+    /// The access starts in a mapping and runs out of it at this address.
+    Past(u64),
+}
+
+#[derive(Debug)]
+struct Entry {
+    start: u64,
+    bytes: u64,
+    region: Arc<DmaRegion>,
+}
+
+/// Remembers which entry the last access hit. Only a hint: it is checked at each use.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Hint(usize);
+
+/// Address ranges and the memory behind them, sorted by address and disjoint.
+#[derive(Debug)]
+pub(super) struct Iommu {
+    entries: Vec<Entry>,
+    next: u64,
+}
+
+impl Iommu {
+    pub(super) fn new() -> Self {
+        Self {
+            entries: Vec::new(),
+            next: FIRST,
+        }
+    }
+
+    /// Maps a region at an address that was never used before, so that the use of an address
+    /// after its unmapping is always noticed. `None` when the address space is used up.
+    pub(super) fn map(&mut self, region: &Arc<DmaRegion>) -> Option<Iova> {
+        let bytes = widen(region.len());
+        let start = self.next;
+        self.next = start
+            .checked_add(bytes)?
+            .checked_next_multiple_of(SPACING)?
+            .checked_add(SPACING)?;
+        self.entries.push(Entry {
+            start,
+            bytes,
+            region: Arc::clone(region),
+        });
+        Some(Iova::new(start))
+    }
+
+    /// Takes away the mapping that starts at `iova`.
+    pub(super) fn unmap(&mut self, iova: Iova) {
+        self.entries.retain(|entry| entry.start != iova.get());
+    }
+
+    /// The region behind `iova`, the offset in it, and how many bytes follow there.
+    #[inline]
+    fn find(&self, hint: &mut Hint, iova: u64) -> Result<(&DmaRegion, usize, u64), Fault> {
+        if let Some(found) = self
+            .entries
+            .get(hint.0)
+            .and_then(|entry| within(entry, iova))
+        {
+            return Ok(found);
+        }
+        self.search(hint, iova)
+    }
+
+    #[cold]
+    fn search(&self, hint: &mut Hint, iova: u64) -> Result<(&DmaRegion, usize, u64), Fault> {
+        let index = self
+            .entries
+            .partition_point(|entry| entry.start <= iova)
+            .checked_sub(1)
+            .ok_or(Fault::Unmapped(iova))?;
+        let found = self
+            .entries
+            .get(index)
+            .and_then(|entry| within(entry, iova))
+            .ok_or(Fault::Unmapped(iova))?;
+        hint.0 = index;
+        Ok(found)
+    }
+
+    /// The two 64-bit words of the descriptor at `iova`.
+    #[inline]
+    pub(super) fn descriptor(&self, hint: &mut Hint, iova: u64) -> Result<&[AtomicU64; 2], Fault> {
+        let (region, offset, _) = self.find(hint, iova)?;
+        words_from(region, offset)
+            .first_chunk()
+            .ok_or(Fault::Past(iova))
+    }
+
+    /// Reads `count` bytes at `iova` to the beginning of `into`, whose rest is then unspecified.
+    #[inline]
+    pub(super) fn read(
+        &self,
+        hint: &mut Hint,
+        iova: u64,
+        into: &mut [u8],
+        count: usize,
+    ) -> Result<(), Fault> {
+        let (region, offset, left) = self.find(hint, iova)?;
+        let rounded = count.next_multiple_of(BLOCK);
+        // Whole blocks are cheap, and what is read too much is thrown away.
+        if offset.is_multiple_of(8)
+            && widen(rounded) <= left
+            && let Some(into) = into.get_mut(..rounded)
+        {
+            read_blocks(words_from(region, offset), into);
+            return Ok(());
+        }
+        let into = into.get_mut(..count).unwrap_or_default();
+        self.read_pieces(hint, iova, into)
+    }
+
+    /// Writes `from` at `iova`, where a buffer of `buffer` bytes begins.
+    #[inline]
+    pub(super) fn write(
+        &self,
+        hint: &mut Hint,
+        iova: u64,
+        from: &[u8],
+        buffer: usize,
+    ) -> Result<(), Fault> {
+        let (region, offset, left) = self.find(hint, iova)?;
+        // The word that the last bytes are in may be written as a whole if all of it belongs to
+        // the buffer: until the descriptor is written back, the buffer is the device's.
+        if offset.is_multiple_of(8)
+            && widen(buffer) <= left
+            && from.len().next_multiple_of(8) <= buffer
+        {
+            write_words(words_from(region, offset), from);
+            return Ok(());
+        }
+        self.write_pieces(hint, iova, from)
+    }
+
+    /// Replaces the 32 bits at `iova`, a multiple of 4, in one atomic step.
+    pub(super) fn write32(&self, hint: &mut Hint, iova: u64, value: u32) -> Result<(), Fault> {
+        let (region, offset, _) = self.find(hint, iova & !7)?;
+        let word = region
+            .words()
+            .get(offset / 8)
+            .ok_or(Fault::Unmapped(iova))?;
+        let shift = if iova & 4 == 0 { 0 } else { 32 };
+        let mask = u64::from(u32::MAX) << shift;
+        let value = u64::from(value) << shift;
+        // The other half may belong to the driver, which may write it at the same moment.
+        let mut current = word.load(Ordering::Relaxed);
+        while let Err(now) = word.compare_exchange_weak(
+            current,
+            current & !mask | value,
+            Ordering::Release,
+            Ordering::Relaxed,
+        ) {
+            current = now;
+        }
+        Ok(())
+    }
+
+    #[cold]
+    fn read_pieces(&self, hint: &mut Hint, iova: u64, into: &mut [u8]) -> Result<(), Fault> {
+        let mut at = iova;
+        let mut rest = into;
+        while !rest.is_empty() {
+            let (region, offset, left) = self.find(hint, at).map_err(|fault| past(fault, iova))?;
+            let count = usize::try_from(left).unwrap_or(usize::MAX).min(rest.len());
+            let (now, later) = rest.split_at_mut(count);
+            region
+                .device_read(offset, now)
+                .map_err(|_| Fault::Unmapped(at))?;
+            at = at.checked_add(widen(count)).ok_or(Fault::Past(at))?;
+            rest = later;
+        }
+        Ok(())
+    }
+
+    #[cold]
+    fn write_pieces(&self, hint: &mut Hint, iova: u64, from: &[u8]) -> Result<(), Fault> {
+        let mut at = iova;
+        let mut rest = from;
+        while !rest.is_empty() {
+            let (region, offset, left) = self.find(hint, at).map_err(|fault| past(fault, iova))?;
+            let count = usize::try_from(left).unwrap_or(usize::MAX).min(rest.len());
+            let (now, later) = rest.split_at(count);
+            region
+                .device_write(offset, now)
+                .map_err(|_| Fault::Unmapped(at))?;
+            at = at.checked_add(widen(count)).ok_or(Fault::Past(at))?;
+            rest = later;
+        }
+        Ok(())
+    }
+
+    /// Whether `bytes` from `iova` on are all mapped.
+    pub(super) fn covers(&self, iova: u64, bytes: u64) -> Result<(), Fault> {
+        let mut hint = Hint::default();
+        let mut at = iova;
+        let mut rest = bytes;
+        while rest > 0 {
+            let (_, _, left) = self
+                .find(&mut hint, at)
+                .map_err(|fault| past(fault, iova))?;
+            let count = left.min(rest);
+            at = at.checked_add(count).ok_or(Fault::Past(at))?;
+            rest -= count;
+        }
+        Ok(())
+    }
+}
+
+/// Bytes that are read at once.
+const BLOCK: usize = 64;
+
+/// The words from an offset on that is a multiple of 8.
+#[inline]
+fn words_from(region: &DmaRegion, offset: usize) -> &[AtomicU64] {
+    region.words().get(offset / 8..).unwrap_or_default()
+}
+
+/// Reads whole blocks: as many as fit both.
+#[inline]
+fn read_blocks(words: &[AtomicU64], into: &mut [u8]) {
+    let (from, _) = words.as_chunks::<{ BLOCK / 8 }>();
+    let (to, _) = into.as_chunks_mut::<BLOCK>();
+    for (block, words) in to.iter_mut().zip(from) {
+        for (bytes, word) in block.as_chunks_mut::<8>().0.iter_mut().zip(words) {
+            *bytes = word.load(Ordering::Relaxed).to_ne_bytes();
+        }
+    }
+}
+
+/// Writes bytes from the first word on. The bytes behind them up to the end of a word are written
+/// too, with what they were.
+#[inline]
+fn write_words(words: &[AtomicU64], from: &[u8]) {
+    let (whole, rest) = from.as_chunks::<8>();
+    for (bytes, word) in whole.iter().zip(words) {
+        word.store(u64::from_ne_bytes(*bytes), Ordering::Relaxed);
+    }
+    if rest.is_empty() {
+        return;
+    }
+    if let Some(word) = words.get(whole.len()) {
+        let bits = widen(rest.len()) * 8;
+        let new = match from.last_chunk::<8>() {
+            // The last bytes of all, with those shifted out that are written already.
+            Some(last) => u64::from_le_bytes(*last) >> (64 - bits),
+            None => rest
+                .iter()
+                .rev()
+                .fold(0, |word, byte| word << 8 | u64::from(*byte)),
+        };
+        let old = u64::from_le(word.load(Ordering::Relaxed));
+        let kept = old & (u64::MAX << bits);
+        word.store((kept | new).to_le(), Ordering::Relaxed);
+    }
+}
+
+#[inline]
+fn within(entry: &Entry, iova: u64) -> Option<(&DmaRegion, usize, u64)> {
+    let offset = iova.wrapping_sub(entry.start);
+    if offset >= entry.bytes {
+        return None;
+    }
+    let position = usize::try_from(offset).ok()?;
+    Some((&entry.region, position, entry.bytes - offset))
+}
+
+fn past(fault: Fault, start: u64) -> Fault {
+    match fault {
+        Fault::Unmapped(at) if at != start => Fault::Past(at),
+        other => other,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use barewire_dma::Pages;
+    use proptest::prelude::*;
+
+    fn put(iommu: &Iommu, iova: u64, bytes: &[u8]) -> Result<(), Fault> {
+        iommu.write(&mut Hint::default(), iova, bytes, bytes.len())
+    }
+
+    fn get(iommu: &Iommu, iova: u64, bytes: &mut [u8]) -> Result<(), Fault> {
+        let mut room = vec![0; bytes.len() + BLOCK];
+        iommu.read(&mut Hint::default(), iova, &mut room, bytes.len())?;
+        bytes.copy_from_slice(&room[..bytes.len()]);
+        Ok(())
+    }
+
+    proptest! {
+        #[test]
+        fn a_write_changes_its_bytes_and_no_others(
+            at in 0u64..300,
+            bytes in proptest::collection::vec(any::<u8>(), 0..200),
+            buffer in 0usize..256,
+        ) {
+            let (iommu, first, _) = table();
+            put(&iommu, first, &[0xEE; 1024]).unwrap();
+            let buffer = buffer.max(bytes.len());
+            iommu.write(&mut Hint::default(), first + at, &bytes, buffer).unwrap();
+            let mut all = vec![0; 1024];
+            get(&iommu, first, &mut all).unwrap();
+            let at = usize::try_from(at).unwrap();
+            prop_assert_eq!(&all[at..at + bytes.len()], &bytes[..]);
+            prop_assert!(all[..at].iter().all(|byte| *byte == 0xEE));
+            prop_assert!(all[at + bytes.len()..].iter().all(|byte| *byte == 0xEE));
+            let mut back = vec![0; bytes.len()];
+            get(&iommu, first + at as u64, &mut back).unwrap();
+            prop_assert_eq!(back, bytes);
+        }
+    }
+
+    fn table() -> (Iommu, u64, u64) {
+        let mut iommu = Iommu::new();
+        let region = DmaRegion::allocate(8192, Pages::Ordinary).unwrap();
+        let first = iommu.map(&region).unwrap().get();
+        let region = DmaRegion::allocate(4096, Pages::Ordinary).unwrap();
+        let second = iommu.map(&region).unwrap().get();
+        (iommu, first, second)
+    }
+
+    #[test]
+    fn bytes_go_through_and_addresses_have_a_high_half() {
+        let (iommu, first, second) = table();
+        assert!(first >> 32 != 0);
+        put(&iommu, first + 5, &[1, 2, 3]).unwrap();
+        put(&iommu, second, &[9]).unwrap();
+        let mut bytes = [0; 3];
+        get(&iommu, first + 5, &mut bytes).unwrap();
+        assert_eq!(bytes, [1, 2, 3]);
+    }
+
+    #[test]
+    fn the_end_of_a_mapping_is_the_end() {
+        let (iommu, first, _) = table();
+        assert_eq!(
+            put(&iommu, first + 8190, &[0; 4]),
+            Err(Fault::Past(first + 8192))
+        );
+        assert_eq!(
+            get(&iommu, first - 1, &mut [0; 4]),
+            Err(Fault::Unmapped(first - 1))
+        );
+        assert_eq!(iommu.covers(first, 8193), Err(Fault::Past(first + 8192)));
+        assert_eq!(iommu.covers(first, 8192), Ok(()));
+        assert!(iommu.covers(u64::MAX, 1).is_err());
+    }
+
+    #[test]
+    fn an_address_is_never_used_twice() {
+        let (mut iommu, first, second) = table();
+        iommu.unmap(Iova::new(first));
+        assert_eq!(get(&iommu, first, &mut [0]), Err(Fault::Unmapped(first)));
+        get(&iommu, second, &mut [0]).unwrap();
+        let region = DmaRegion::allocate(8192, Pages::Ordinary).unwrap();
+        assert!(iommu.map(&region).unwrap().get() > second);
+    }
+
+    #[test]
+    fn half_a_word_is_replaced() {
+        let (iommu, first, _) = table();
+        put(&iommu, first, &[0xAA; 8]).unwrap();
+        iommu
+            .write32(&mut Hint::default(), first + 4, 0x0102_0304)
+            .unwrap();
+        let mut bytes = [0; 8];
+        get(&iommu, first, &mut bytes).unwrap();
+        assert_eq!(bytes, [0xAA, 0xAA, 0xAA, 0xAA, 4, 3, 2, 1]);
+    }
+}

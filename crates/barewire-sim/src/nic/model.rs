@@ -1,0 +1,317 @@
+//! The state of one device and the passing of its time.
+
+use std::time::Instant;
+
+use barewire_spec::ixgbe as spec;
+use barewire_spec::ixgbe::{Hlreg0, Maxfrs, Rxctrl, Rxpbsize, limits};
+
+use super::config_space::ConfigSpace;
+use super::doorbell::{Direction, Doorbells, QUEUES};
+use super::filter::Filter;
+use super::iommu::{Fault, Iommu};
+use super::link::Link;
+use super::packet_buffer::PacketBuffer;
+use super::queue::{RxQueue, TxQueue};
+use super::registers::Registers;
+use super::reset::Resets;
+use super::statistics::Statistics;
+use super::{Device, NicConfig, eeprom};
+use crate::time::Nanos;
+use crate::violation::{Rule, Violation, ViolationLog};
+use crate::wire::Wire;
+
+/// Device time that one access to a control register takes in stepped mode.
+const ACCESS: Nanos = Nanos(1_000);
+/// Device time that one step takes in stepped mode: 15 frames of 60 bytes at 10 Gbit/s.
+const STEP: Nanos = Nanos(1_000);
+/// How many frames a step moves in each direction at most, so that accesses of the driver never
+/// wait long for the device.
+const BURST: usize = 64;
+
+/// Where the device's time comes from.
+#[derive(Clone, Copy, Debug)]
+enum Clock {
+    /// Accesses, delays and steps.
+    Stepped,
+    /// The real clock, from this moment on, when the device's time was that.
+    Real(Instant, Nanos),
+}
+
+/// A change that the device makes by itself some time after it was asked to.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Switch {
+    pub(super) at: Nanos,
+    pub(super) direction: Direction,
+    pub(super) queue: usize,
+    pub(super) enable: bool,
+}
+
+/// What the data path asks for every frame, decoded from registers once.
+#[allow(clippy::struct_excessive_bools)] // independent bits of registers
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Port {
+    /// The configuration space lets the device reach memory.
+    pub(super) master: bool,
+    pub(super) receiving: bool,
+    pub(super) sending: bool,
+    pub(super) largest: usize,
+    pub(super) pad: bool,
+    pub(super) append_fcs: bool,
+    pub(super) strip_fcs: bool,
+    pub(super) packet_buffer: usize,
+}
+
+/// One device.
+pub(super) struct Model {
+    pub(super) config: NicConfig,
+    pub(super) now: Nanos,
+    clock: Clock,
+    pub(super) log: ViolationLog,
+    pub(super) registers: Registers,
+    pub(super) pci: ConfigSpace,
+    pub(super) iommu: Iommu,
+    pub(super) wire: Box<dyn Wire>,
+    pub(super) statistics: Statistics,
+    pub(super) filter: Filter,
+    pub(super) rx: Vec<RxQueue>,
+    pub(super) tx: Vec<TxQueue>,
+    /// Transmit queues that run, in the order of their turns.
+    pub(super) sending_queues: Vec<usize>,
+    pub(super) next_sender: usize,
+    pub(super) packet_buffer: PacketBuffer,
+    pub(super) frame: Vec<u8>,
+    pub(super) port: Port,
+    pub(super) link: Link,
+    pub(super) resets: Resets,
+    pub(super) eeprom: Vec<u16>,
+    pub(super) switches: Vec<Switch>,
+    /// Interrupt causes (EICR).
+    pub(super) causes: u32,
+    /// When the next change by the device itself is due.
+    pub(super) next_event: Nanos,
+    /// The driver was told that DMA is not possible; once for each time it is not.
+    pub(super) master_reported: bool,
+    pub(super) removed: bool,
+}
+
+impl Model {
+    pub(super) fn new(config: NicConfig, wire: Box<dyn Wire>) -> Self {
+        let mut model = Self {
+            now: Nanos::ZERO,
+            clock: Clock::Stepped,
+            log: ViolationLog::default(),
+            registers: Registers::new(),
+            pci: ConfigSpace::new(&config),
+            iommu: Iommu::new(),
+            wire,
+            statistics: Statistics::new(),
+            filter: Filter::new(),
+            rx: (0..QUEUES).map(|_| RxQueue::default()).collect(),
+            tx: (0..QUEUES).map(|_| TxQueue::default()).collect(),
+            sending_queues: Vec::new(),
+            next_sender: 0,
+            packet_buffer: PacketBuffer::new(),
+            frame: Vec::new(),
+            port: Port::default(),
+            link: Link::new(&config),
+            resets: Resets::default(),
+            eeprom: eeprom::image(config.mac),
+            switches: Vec::new(),
+            causes: 0,
+            next_event: Nanos::ZERO,
+            master_reported: false,
+            removed: false,
+            config,
+        };
+        model.power_on();
+        model
+    }
+
+    /// Follows the real clock from now on.
+    pub(super) fn follow_clock(&mut self) {
+        self.clock = Clock::Real(Instant::now(), self.now);
+    }
+
+    /// Keeps its own time from now on.
+    pub(super) fn keep_time(&mut self) {
+        self.look_at_clock();
+        self.clock = Clock::Stepped;
+    }
+
+    pub(super) fn is_stepped(&self) -> bool {
+        matches!(self.clock, Clock::Stepped)
+    }
+
+    fn look_at_clock(&mut self) {
+        if let Clock::Real(start, base) = self.clock {
+            let passed = u64::try_from(start.elapsed().as_nanos()).unwrap_or(u64::MAX);
+            self.now = base + Nanos(passed);
+        }
+    }
+
+    /// Lets time pass, by the real clock or by `amount`, and does what falls due.
+    pub(super) fn advance(&mut self, amount: Nanos) {
+        match self.clock {
+            Clock::Stepped => self.now = self.now + amount,
+            Clock::Real(..) => self.look_at_clock(),
+        }
+        if self.now >= self.next_event {
+            self.due();
+        }
+    }
+
+    /// Does what falls due now and finds out when the next thing will.
+    #[cold]
+    fn due(&mut self) {
+        self.finish_resets();
+        self.finish_switches();
+        self.update_link();
+        let switches = self.switches.iter().map(|switch| switch.at);
+        self.next_event = switches
+            .chain(self.resets.pending())
+            .chain(self.link.pending())
+            .filter(|at| *at > self.now)
+            .min()
+            .unwrap_or(Nanos(u64::MAX));
+    }
+
+    /// Makes [`due`](Self::due) look again, after something was put off.
+    pub(super) fn reschedule(&mut self) {
+        self.next_event = Nanos::ZERO;
+    }
+
+    /// Takes the tails that drivers wrote.
+    #[inline]
+    pub(super) fn absorb(&mut self, doorbells: &Doorbells) {
+        doorbells.take(|direction, queue, tail| self.write_tail(direction, queue, tail));
+    }
+
+    /// Everything an access to a control register does before the access itself.
+    pub(super) fn before_access(&mut self, doorbells: &Doorbells) {
+        self.absorb(doorbells);
+        self.advance(ACCESS);
+    }
+
+    /// One bounded piece of work; true if anything happened.
+    pub(super) fn step(&mut self, doorbells: &Doorbells) -> bool {
+        self.step_by(doorbells, STEP)
+    }
+
+    /// One bounded piece of work that takes `amount` of the device's own time.
+    pub(super) fn step_by(&mut self, doorbells: &Doorbells, amount: Nanos) -> bool {
+        self.absorb(doorbells);
+        let events = self.next_event;
+        self.advance(amount);
+        let mut busy = self.next_event != events;
+        if self.removed {
+            return busy;
+        }
+        busy |= self.transmit(BURST);
+        busy |= self.receive(BURST);
+        busy
+    }
+
+    /// Decodes what the data path asks for every frame.
+    pub(super) fn decode_port(&mut self) {
+        let hlreg0 = Hlreg0::from_bits(self.registers.of(&spec::HLREG0));
+        let maxfrs = Maxfrs::from_bits(self.registers.of(&spec::MAXFRS));
+        let largest = if hlreg0.jumboen() {
+            u32::from(maxfrs.mfs())
+        } else {
+            limits::FRAME_MAX_PLAIN
+        };
+        let rxctrl = Rxctrl::from_bits(self.registers.of(&spec::RXCTRL));
+        let held = spec::Secrxctrl::from_bits(self.registers.of(&spec::SECRXCTRL)).rx_dis();
+        let dmatxctl = spec::Dmatxctl::from_bits(self.registers.of(&spec::DMATXCTL));
+        let stopped = spec::Sectxctrl::from_bits(self.registers.of(&spec::SECTXCTRL)).tx_dis();
+        let size = Rxpbsize::from_bits(self.registers.get(&spec::RXPBSIZE, 0)).size();
+        let master = !self.resets.master_disabled;
+        self.port = Port {
+            master: self.pci.is_master(),
+            receiving: rxctrl.rxen() && !held && self.link.is_up() && master,
+            sending: dmatxctl.te() && !stopped && self.link.is_up() && master,
+            largest: largest as usize,
+            pad: hlreg0.txpaden(),
+            append_fcs: hlreg0.txcrcen(),
+            strip_fcs: hlreg0.rxcrcstrp(),
+            packet_buffer: (usize::from(size) * 1024).min(self.config.rx_packet_buffer),
+        };
+    }
+
+    /// Whether the configuration space lets the device reach memory. Says so if not: this is
+    /// asked when there is something to do.
+    #[cold]
+    pub(super) fn may_master(&mut self) -> bool {
+        if self.pci.is_master() {
+            return true;
+        }
+        if !self.master_reported {
+            self.master_reported = true;
+            self.violate(
+                Rule::NotBusMaster,
+                || "PCI command register".into(),
+                u64::from(self.pci.command()),
+                || "a queue has work and bit 2 (bus master) is 0".into(),
+                "82599 §9.3.3",
+            );
+        }
+        false
+    }
+
+    /// Records a violation. Its texts are made only if it is kept.
+    pub(super) fn violate(
+        &mut self,
+        rule: Rule,
+        what: impl FnOnce() -> String,
+        value: u64,
+        state: impl FnOnce() -> String,
+        section: &'static str,
+    ) {
+        let at = self.now;
+        self.log.record(|| Violation {
+            rule,
+            what: what(),
+            value,
+            state: state(),
+            section,
+            at,
+        });
+    }
+
+    /// Records an access to memory that the IOMMU refused.
+    #[cold]
+    pub(super) fn fault(&mut self, what: &str, queue: usize, fault: Fault) {
+        let (rule, address) = match fault {
+            Fault::Unmapped(at) => (Rule::Unmapped, at),
+            Fault::Past(at) => (Rule::PastMapping, at),
+        };
+        self.violate(
+            rule,
+            || format!("{what} of queue {queue}"),
+            address,
+            || "the queue stops".into(),
+            "82599 §7.1.5",
+        );
+    }
+
+    /// Whether the PHY is copper behind MDIO rather than serial lanes of the device's own.
+    pub(super) fn is_copper(&self) -> bool {
+        self.config.device != Device::I82599
+    }
+
+    /// Raises interrupt causes.
+    #[inline]
+    pub(super) fn raise(&mut self, causes: u32) {
+        self.causes |= causes;
+    }
+
+    /// Nothing waits in the device: no frame in the packet buffer, nothing to send.
+    pub(super) fn is_idle(&self) -> bool {
+        let unsent = self.port.sending
+            && self
+                .sending_queues
+                .iter()
+                .any(|queue| self.tx[*queue].ring.has_work());
+        self.packet_buffer.is_empty() && !unsent && self.wire.idle()
+    }
+}

@@ -1,0 +1,129 @@
+//! Descriptor rings as the device keeps them (82599 §7.1.9, §7.2.3.3).
+
+use super::iommu::Hint;
+
+/// Bytes of a descriptor.
+pub(super) const DESCRIPTOR: u64 = 16;
+
+/// One ring. The device owns the descriptors from the head up to, not including, the tail.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Ring {
+    /// Address of descriptor 0.
+    pub(super) base: u64,
+    /// Number of descriptors.
+    pub(super) count: u32,
+    pub(super) head: u32,
+    pub(super) tail: u32,
+    /// The queue runs: ENABLE reads 1.
+    pub(super) enabled: bool,
+    /// An access to memory failed. The queue does nothing until it is enabled anew.
+    pub(super) broken: bool,
+    pub(super) hint: Hint,
+}
+
+impl Ring {
+    /// Whether there is a descriptor to use.
+    #[inline]
+    pub(super) fn has_work(&self) -> bool {
+        self.enabled && self.head != self.tail && !self.broken
+    }
+
+    /// The address of the descriptor at the head.
+    #[inline]
+    pub(super) fn address(&self) -> u64 {
+        // The ring was checked to lie in mapped memory when the queue was enabled; wrapping keeps
+        // an address at the end of the 64-bit space from being a panic.
+        self.base
+            .wrapping_add(u64::from(self.head).wrapping_mul(DESCRIPTOR))
+    }
+
+    /// Goes on to the next descriptor.
+    #[inline]
+    pub(super) fn advance(&mut self) {
+        self.head += 1;
+        if self.head >= self.count {
+            self.head = 0;
+        }
+    }
+
+    /// Starts the ring at descriptor 0, with nothing handed to the device yet.
+    pub(super) fn start(&mut self, base: u64, count: u32) {
+        *self = Self {
+            base,
+            count,
+            enabled: true,
+            ..Self::default()
+        };
+    }
+
+    pub(super) fn stop(&mut self) {
+        self.enabled = false;
+    }
+}
+
+/// A receive queue.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct RxQueue {
+    pub(super) ring: Ring,
+    /// Bytes of a buffer.
+    pub(super) buffer: usize,
+    /// Advanced descriptors, not legacy ones.
+    pub(super) advanced: bool,
+    /// Frames are dropped when there are no descriptors.
+    pub(super) drop: bool,
+    /// VLAN tags are taken out of frames.
+    pub(super) strip_tag: bool,
+    /// The interrupt causes of a delivered frame.
+    pub(super) cause: u32,
+    pub(super) hint: Hint,
+}
+
+/// What a context descriptor said (82599 §7.2.3.2.3).
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Context {
+    pub(super) vlan: u16,
+    pub(super) mac_length: usize,
+    pub(super) ip_length: usize,
+    pub(super) l4_type: u8,
+    pub(super) ipv4: bool,
+}
+
+/// The packet whose descriptors are being read.
+#[allow(clippy::struct_excessive_bools)] // independent requests of one descriptor
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Packet {
+    /// Descriptors so far; 0 between packets.
+    pub(super) descriptors: u32,
+    /// Bytes so far.
+    pub(super) bytes: usize,
+    /// What the first descriptor announced, if it was an advanced one.
+    pub(super) announced: Option<u32>,
+    /// The descriptors so far asked for the FCS.
+    pub(super) fcs: bool,
+    /// Its tag to insert.
+    pub(super) tag: Option<u16>,
+    /// Checksums to insert, and where the headers are.
+    pub(super) ip_checksum: bool,
+    pub(super) l4_checksum: bool,
+    pub(super) context: Context,
+    /// A rule was broken: nothing leaves.
+    pub(super) spoilt: bool,
+}
+
+/// A transmit queue.
+#[derive(Debug, Default)]
+pub(super) struct TxQueue {
+    pub(super) ring: Ring,
+    pub(super) packet: Packet,
+    /// The bytes of the packet; empty until the queue is enabled for the first time.
+    pub(super) frame: Vec<u8>,
+    pub(super) contexts: [Option<Context>; 2],
+    /// Where the head is written, instead of done bits.
+    pub(super) head_write_back: Option<u64>,
+    /// Every packet must ask for a write-back.
+    pub(super) report_all: bool,
+    /// The interrupt causes of a write-back.
+    pub(super) cause: u32,
+    pub(super) hint: Hint,
+    pub(super) head_hint: Hint,
+}

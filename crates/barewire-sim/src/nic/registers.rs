@@ -1,0 +1,223 @@
+//! The register file: where registers are, what they hold, and how they answer accesses.
+
+use std::sync::OnceLock;
+
+use barewire_spec::ixgbe::table;
+use barewire_spec::ixgbe::{Mode, Register};
+
+use super::roles::{Role, role_of};
+
+/// Bytes of BAR 0 in which registers are defined.
+pub(crate) const REGISTER_SPACE: u32 = 0x2_0000;
+const WORDS: usize = REGISTER_SPACE as usize / 4;
+const NOTHING: u16 = u16::MAX;
+
+/// One register at one offset.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Slot {
+    pub(crate) register: &'static Register,
+    /// Which one of an array.
+    pub(crate) index: u32,
+    /// What the model does beyond storing the value.
+    pub(crate) role: Role,
+}
+
+impl Slot {
+    /// The index as a queue number or table position.
+    pub(crate) fn position(&self) -> usize {
+        self.index as usize
+    }
+
+    /// The name with its index: `RXDCTL[3]`.
+    pub(crate) fn name(&self) -> String {
+        if self.register.count() == 1 {
+            self.register.name.to_owned()
+        } else {
+            format!("{}[{}]", self.register.name, self.index)
+        }
+    }
+}
+
+/// Which register sits at each offset. The same for all devices of the process.
+struct Map {
+    registers: Vec<(&'static Register, Role)>,
+    /// Index into `registers` and position in the array, for each word of BAR 0.
+    words: Vec<(u16, u16)>,
+}
+
+impl Map {
+    fn build() -> Self {
+        let mut map = Self {
+            registers: Vec::new(),
+            words: vec![(NOTHING, 0); WORDS],
+        };
+        for register in table::all() {
+            let Ok(number) = u16::try_from(map.registers.len()) else {
+                break;
+            };
+            map.registers.push((register, role_of(register)));
+            for index in 0..register.count() {
+                map.put(register.get(index), number, index);
+            }
+        }
+        for alias in table::ALIASES {
+            let number = map
+                .registers
+                .iter()
+                .position(|(register, _)| std::ptr::eq(*register, alias.register));
+            let Some(number) = number.and_then(|number| u16::try_from(number).ok()) else {
+                continue;
+            };
+            for index in 0..alias.count {
+                map.put(Some(alias.base + index * alias.stride), number, index);
+            }
+        }
+        map
+    }
+
+    fn put(&mut self, offset: Option<u32>, number: u16, index: u32) {
+        let word = offset.and_then(|offset| self.words.get_mut(offset as usize / 4));
+        if let (Some(word), Ok(index)) = (word, u16::try_from(index)) {
+            *word = (number, index);
+        }
+    }
+}
+
+fn map() -> &'static Map {
+    static MAP: OnceLock<Map> = OnceLock::new();
+    MAP.get_or_init(Map::build)
+}
+
+/// The register at `offset`, which must be a multiple of 4.
+pub(crate) fn slot(offset: u32) -> Option<Slot> {
+    let map = map();
+    let (number, index) = *map.words.get(offset as usize / 4)?;
+    let (register, role) = *map.registers.get(usize::from(number))?;
+    let index = u32::from(index);
+    Some(Slot {
+        register,
+        index,
+        role,
+    })
+}
+
+/// What registers hold that are more than a view of something else.
+#[derive(Debug)]
+pub(crate) struct Registers {
+    values: Vec<u32>,
+}
+
+impl Registers {
+    /// All registers as the power-on reset leaves them.
+    pub(crate) fn new() -> Self {
+        let mut registers = Self {
+            values: vec![0; WORDS],
+        };
+        registers.reset(|_| true);
+        registers
+    }
+
+    /// Sets the registers whose role `which` selects to their reset values.
+    pub(crate) fn reset(&mut self, which: impl Fn(Role) -> bool) {
+        for (register, role) in &map().registers {
+            if which(*role) {
+                for index in 0..register.count() {
+                    self.put(register, index, register.reset_of(index));
+                }
+            }
+        }
+    }
+
+    /// The value kept for register `index` of an array; 0 for an index past its end.
+    #[inline]
+    pub(crate) fn get(&self, register: &Register, index: u32) -> u32 {
+        register
+            .get(index)
+            .and_then(|offset| self.values.get(offset as usize / 4))
+            .copied()
+            .unwrap_or(0)
+    }
+
+    /// The value kept for a register that is no array.
+    #[inline]
+    pub(crate) fn of(&self, register: &Register) -> u32 {
+        self.get(register, 0)
+    }
+
+    /// Keeps a value, whatever the register's mode says.
+    pub(crate) fn put(&mut self, register: &Register, index: u32, value: u32) {
+        if let Some(word) = register
+            .get(index)
+            .and_then(|offset| self.values.get_mut(offset as usize / 4))
+        {
+            *word = value;
+        }
+    }
+
+    /// The value kept at a slot.
+    pub(crate) fn at(&self, slot: &Slot) -> u32 {
+        self.get(slot.register, slot.index)
+    }
+
+    /// Keeps a value at a slot.
+    pub(crate) fn put_at(&mut self, slot: &Slot, value: u32) {
+        self.put(slot.register, slot.index, value);
+    }
+
+    /// What the register holds after a write of `value`, by its mode and its writable bits.
+    pub(crate) fn merged(&self, slot: &Slot, value: u32) -> u32 {
+        let old = self.at(slot);
+        let bits = slot.register.writable;
+        match slot.register.mode {
+            Mode::ReadOnly | Mode::ReadClear | Mode::WriteOnly => old,
+            Mode::ReadWrite => old & !bits | value & bits,
+            Mode::Write1Clear | Mode::ReadOrWrite1Clear => old & !(value & bits),
+            Mode::Write1Set => old | value & bits,
+        }
+    }
+
+    /// The reserved bits that `value` would change, 0 if it changes none.
+    pub(crate) fn reserved_changed(slot: &Slot, value: u32) -> u32 {
+        (value ^ slot.register.reset_of(slot.index)) & slot.register.reserved
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use barewire_spec::ixgbe::{CTRL, MTA, RXDCTL, SRRCTL, lookup};
+
+    #[test]
+    fn the_map_agrees_with_the_table() {
+        for offset in (0..REGISTER_SPACE).step_by(4) {
+            let found = slot(offset).map(|slot| (slot.register.name, slot.index));
+            let expected = lookup(offset).map(|(register, index)| (register.name, index));
+            assert_eq!(found, expected, "{offset:#x}");
+        }
+        assert!(slot(REGISTER_SPACE).is_none());
+        assert!(slot(u32::MAX - 3).is_none());
+    }
+
+    #[test]
+    fn an_alias_is_the_same_register() {
+        let mut registers = Registers::new();
+        let alias = slot(0x2104).unwrap();
+        assert_eq!(alias.name(), "SRRCTL[1]");
+        registers.put_at(&alias, 7);
+        assert_eq!(registers.get(&SRRCTL, 1), 7);
+        assert_eq!(slot(0x4).unwrap().register.base, CTRL.base);
+    }
+
+    #[test]
+    fn modes_and_reserved_bits() {
+        let registers = Registers::new();
+        let rxdctl = slot(RXDCTL.at(127)).unwrap();
+        assert_eq!(registers.merged(&rxdctl, u32::MAX), RXDCTL.writable);
+        assert_ne!(Registers::reserved_changed(&rxdctl, u32::MAX), 0);
+        assert_eq!(Registers::reserved_changed(&rxdctl, RXDCTL.writable), 0);
+        assert_eq!(
+            Registers::reserved_changed(&slot(MTA.at(3)).unwrap(), u32::MAX),
+            0
+        );
+    }
+}

@@ -1,0 +1,394 @@
+//! From host memory to the wire (82599 §7.2).
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use barewire_spec::ixgbe::descriptor::tx::{
+    AdvancedContext, DTYP_CONTEXT, DTYP_DATA, Data, LegacyData,
+};
+use barewire_spec::ixgbe::limits;
+
+use super::iommu::{Fault, Iommu};
+use super::model::{Model, Port};
+use super::offload;
+use super::queue::{Context, Packet, TxQueue};
+use super::refusal::{self, Refusal};
+use super::statistics::{FCS, Statistics};
+use crate::time::Nanos;
+use crate::wire::Wire;
+
+/// The most descriptors of one queue that are read in one turn.
+const TURN: usize = 128;
+/// The shortest frame without FCS.
+const SHORTEST: usize = limits::FRAME_MIN as usize - FCS;
+
+/// What stops a queue or spoils a packet.
+#[derive(Clone, Copy)]
+enum Trouble {
+    Fault(Fault),
+    Refused(Refusal, u64),
+}
+
+impl From<Fault> for Trouble {
+    fn from(fault: Fault) -> Self {
+        Self::Fault(fault)
+    }
+}
+
+/// What a queue needs while it has its turn.
+struct Turn<'a> {
+    queue: &'a mut TxQueue,
+    number: usize,
+    iommu: &'a Iommu,
+    wire: &'a mut dyn Wire,
+    statistics: &'a mut Statistics,
+    port: Port,
+    now: Nanos,
+    sent: usize,
+    /// The longest packet that can be sent without a further look.
+    plain: usize,
+}
+
+impl Model {
+    /// Sends up to `budget` frames of the queues that have some, in turns; true if anything
+    /// happened.
+    pub(super) fn transmit(&mut self, budget: usize) -> bool {
+        if !self.port.sending {
+            return false;
+        }
+        let mut busy = false;
+        let mut left = budget;
+        for _ in 0..self.sending_queues.len() {
+            if left == 0 {
+                break;
+            }
+            self.next_sender = (self.next_sender + 1) % self.sending_queues.len();
+            let number = self.sending_queues[self.next_sender];
+            if !self.tx[number].ring.has_work() {
+                continue;
+            }
+            if !self.port.master && !self.may_master() {
+                return busy;
+            }
+            busy = true;
+            left = left.saturating_sub(self.turn(number, left));
+        }
+        busy
+    }
+
+    /// Gives one queue its turn; returns the number of frames sent.
+    fn turn(&mut self, number: usize, budget: usize) -> usize {
+        let queue = &mut self.tx[number];
+        // Where something is unusual about all packets, none is plain.
+        let plain = if self.port.append_fcs && !queue.report_all {
+            self.port
+                .largest
+                .saturating_sub(FCS)
+                .min(limits::TX_BUFFER_MAX as usize)
+        } else {
+            0
+        };
+        let mut turn = Turn {
+            queue,
+            number,
+            iommu: &self.iommu,
+            wire: &mut *self.wire,
+            statistics: &mut self.statistics,
+            port: self.port,
+            now: self.now,
+            sent: 0,
+            plain,
+        };
+        let mut trouble = None;
+        for _ in 0..TURN {
+            if turn.sent >= budget || !turn.queue.ring.has_work() {
+                break;
+            }
+            if let Err(found) = turn.descriptor() {
+                trouble = Some(found);
+                break;
+            }
+        }
+        let sent = turn.sent;
+        self.causes |= if sent > 0 { self.tx[number].cause } else { 0 };
+        if let Some(trouble) = trouble {
+            self.trouble(number, trouble);
+        }
+        sent
+    }
+
+    #[cold]
+    fn trouble(&mut self, number: usize, trouble: Trouble) {
+        match trouble {
+            Trouble::Fault(fault) => {
+                self.tx[number].ring.broken = true;
+                self.fault("transmit DMA", number, fault);
+            }
+            Trouble::Refused(refusal, word) => {
+                let Refusal { rule, why, section } = refusal;
+                self.violate(
+                    rule,
+                    || format!("transmit descriptor of queue {number}"),
+                    word,
+                    || why.into(),
+                    section,
+                );
+            }
+        }
+    }
+}
+
+impl Turn<'_> {
+    /// Reads the descriptor at the head and does what it says. A refusal spoils the packet and
+    /// leaves the queue running.
+    #[inline]
+    fn descriptor(&mut self) -> Result<(), Trouble> {
+        let address = self.queue.ring.address();
+        let iommu = self.iommu;
+        let words = iommu.descriptor(&mut self.queue.ring.hint, address)?;
+        let low = u64::from_le(words[0].load(Ordering::Relaxed));
+        let high = u64::from_le(words[1].load(Ordering::Relaxed));
+        if self.whole(words, low, Data::from_bits(high))? {
+            return Ok(());
+        }
+        self.any(words, low, high)
+    }
+
+    /// Sends a packet of one plain descriptor, which nearly all are; false if it is none.
+    #[inline]
+    fn whole(&mut self, words: &[AtomicU64; 2], address: u64, data: Data) -> Result<bool, Trouble> {
+        const WHOLE: u64 = Data::whole_packet(0).into_bits();
+        const FREE: u64 = Data::from_bits(0)
+            .with_dtalen(u16::MAX)
+            .with_rs(true)
+            .with_paylen(0x3_FFFF)
+            .into_bits();
+        let length = usize::from(data.dtalen());
+        let plain = data.into_bits() & !FREE == WHOLE
+            && u32::from(data.dtalen()) == data.paylen()
+            && self.queue.packet.descriptors == 0
+            && (SHORTEST..=self.plain).contains(&length);
+        if !plain || self.queue.packet.spoilt {
+            return Ok(false);
+        }
+        let TxQueue { frame, hint, .. } = &mut *self.queue;
+        self.iommu.read(hint, address, frame, length)?;
+        let Some(frame) = frame.get(..length) else {
+            return Ok(false);
+        };
+        self.wire.push(self.now, frame);
+        self.statistics.sent(self.number, frame);
+        self.sent += 1;
+        self.queue.ring.advance();
+        if data.rs() {
+            self.report(words, true, data.into_bits())?;
+        }
+        Ok(true)
+    }
+
+    /// Does what any descriptor says.
+    #[inline(never)]
+    fn any(&mut self, words: &[AtomicU64; 2], low: u64, high: u64) -> Result<(), Trouble> {
+        let data = Data::from_bits(high);
+        let result = match (data.dext(), data.dtyp()) {
+            (true, DTYP_DATA) => self.advanced(low, data),
+            (true, DTYP_CONTEXT) => self.context(low, high),
+            (true, _) => self.refuse(refusal::RESERVED_TYPE, high),
+            (false, _) => self.legacy(low, LegacyData::from_bits(high)),
+        };
+        if let Err(Trouble::Fault(fault)) = result {
+            return Err(fault.into());
+        }
+        let is_context = data.dext() && data.dtyp() == DTYP_CONTEXT;
+        let mut result = result;
+        if data.eop() && !is_context {
+            let finished = self.finish(high);
+            result = result.and(finished);
+        }
+        self.queue.ring.advance();
+        if data.rs() && !is_context {
+            self.report(words, data.dext(), high)?;
+        }
+        result
+    }
+
+    fn refuse(&mut self, refusal: Refusal, word: u64) -> Result<(), Trouble> {
+        self.queue.packet.spoilt = true;
+        Err(Trouble::Refused(refusal, word))
+    }
+
+    #[inline]
+    fn advanced(&mut self, address: u64, data: Data) -> Result<(), Trouble> {
+        let word = data.into_bits();
+        if let Some(refusal) = refusal::forbidden(data) {
+            return self.refuse(refusal, word);
+        }
+        let packet = &mut self.queue.packet;
+        if packet.descriptors == 0 {
+            packet.announced = Some(data.paylen());
+            packet.fcs = data.ifcs();
+            if data.vle() || data.ixsm() || data.txsm() || data.cc() {
+                let slot = self.queue.contexts.get(usize::from(data.idx()));
+                let Some(Some(context)) = slot else {
+                    return self.refuse(refusal::NO_CONTEXT, word);
+                };
+                packet.context = *context;
+                packet.tag = data.vle().then_some(context.vlan);
+                packet.ip_checksum = data.ixsm();
+                packet.l4_checksum = data.txsm();
+            }
+        } else if packet.fcs != data.ifcs() {
+            return self.refuse(refusal::MIXED_FCS, word);
+        }
+        self.collect(address, usize::from(data.dtalen()), word)
+    }
+
+    fn legacy(&mut self, address: u64, data: LegacyData) -> Result<(), Trouble> {
+        let word = data.into_bits();
+        if data.length() == 0 {
+            return self.refuse(refusal::NO_BYTES, word);
+        }
+        if data.rs() && !data.eop() {
+            return self.refuse(refusal::REPORT_INSIDE, word);
+        }
+        if data.ic() {
+            return self.refuse(refusal::LEGACY_CHECKSUM, word);
+        }
+        let packet = &mut self.queue.packet;
+        if packet.descriptors == 0 {
+            packet.fcs = data.ifcs();
+        } else if packet.fcs != data.ifcs() {
+            return self.refuse(refusal::MIXED_FCS, word);
+        }
+        if data.vle() {
+            packet.tag = Some(data.vlan());
+        }
+        self.collect(address, usize::from(data.length()), word)
+    }
+
+    /// Fetches the bytes of one descriptor.
+    #[inline]
+    fn collect(&mut self, address: u64, count: usize, word: u64) -> Result<(), Trouble> {
+        let TxQueue {
+            packet,
+            frame,
+            hint,
+            ..
+        } = &mut *self.queue;
+        packet.descriptors += 1;
+        if packet.descriptors > limits::TX_DESCRIPTORS_PER_PACKET {
+            return self.refuse(refusal::TOO_MANY, word);
+        }
+        let end = packet.bytes + count;
+        // What is past the end of the largest packet is not fetched; `finish` finds it too long.
+        if end <= frame.len()
+            && let Some(room) = frame.get_mut(packet.bytes..)
+        {
+            self.iommu.read(hint, address, room, count)?;
+        }
+        packet.bytes = end;
+        Ok(())
+    }
+
+    fn context(&mut self, low: u64, high: u64) -> Result<(), Trouble> {
+        let context = AdvancedContext::from_words([low, high]);
+        let (headers, commands) = (context.headers, context.commands);
+        if self.queue.packet.descriptors > 0 {
+            return self.refuse(refusal::CONTEXT_INSIDE, high);
+        }
+        if high & refusal::CONTEXT_RESERVED != 0 {
+            return Err(Trouble::Refused(refusal::CONTEXT_BITS, high));
+        }
+        let Some(slot) = self.queue.contexts.get_mut(usize::from(commands.idx())) else {
+            return Err(Trouble::Refused(refusal::CONTEXT_INDEX, high));
+        };
+        *slot = Some(Context {
+            vlan: headers.vlan(),
+            mac_length: usize::from(headers.maclen()),
+            ip_length: usize::from(headers.iplen()),
+            l4_type: commands.l4t(),
+            ipv4: commands.ipv4(),
+        });
+        Ok(())
+    }
+
+    /// The packet is complete: checks it as a whole and sends it.
+    #[inline]
+    fn finish(&mut self, word: u64) -> Result<(), Trouble> {
+        let packet = std::mem::take(&mut self.queue.packet);
+        if packet.spoilt {
+            return Ok(());
+        }
+        if let Some(refusal) = self.unsendable(&packet, word) {
+            return Err(Trouble::Refused(refusal, word));
+        }
+        let mut length = packet.bytes;
+        let frame = &mut self.queue.frame;
+        if packet.tag.is_some() || packet.ip_checksum || packet.l4_checksum {
+            length = offload::apply(frame, &packet)
+                .map_err(|refusal| Trouble::Refused(refusal, word))?;
+        }
+        if length < SHORTEST {
+            if !self.port.pad {
+                return Err(Trouble::Refused(refusal::NO_PADDING, word));
+            }
+            if let Some(padding) = frame.get_mut(length..SHORTEST) {
+                padding.fill(0);
+            }
+            length = SHORTEST;
+        }
+        if let Some(frame) = frame.get(..length) {
+            self.wire.push(self.now, frame);
+            self.statistics.sent(self.number, frame);
+            self.sent += 1;
+        }
+        Ok(())
+    }
+
+    /// Why a complete packet can't be sent, if it can't.
+    #[inline]
+    fn unsendable(&self, packet: &Packet, word: u64) -> Option<Refusal> {
+        if !packet.fcs || !self.port.append_fcs {
+            return Some(refusal::NO_FCS);
+        }
+        if packet.bytes < limits::TX_FRAME_MIN as usize {
+            return Some(refusal::TOO_SHORT);
+        }
+        let tagged = self.queue.frame.get(12..14) == Some(&[0x81, 0x00]);
+        let allowance = if tagged { 4 } else { 0 };
+        if packet.bytes + FCS > self.port.largest + allowance {
+            return Some(refusal::TOO_LONG);
+        }
+        let announced = packet.announced.map(|bytes| bytes as usize);
+        if announced.is_some_and(|bytes| bytes != packet.bytes) {
+            return Some(refusal::WRONG_LENGTH);
+        }
+        if self.queue.report_all && !Data::from_bits(word).rs() {
+            return Some(refusal::UNREPORTED);
+        }
+        None
+    }
+
+    /// Tells the driver that everything up to the head is done (82599 §7.2.3.5).
+    #[inline]
+    fn report(
+        &mut self,
+        [first, second]: &[AtomicU64; 2],
+        advanced: bool,
+        high: u64,
+    ) -> Result<(), Trouble> {
+        if let Some(address) = self.queue.head_write_back {
+            let head = self.queue.ring.head;
+            self.iommu
+                .write32(&mut self.queue.head_hint, address, head)?;
+            return Ok(());
+        }
+        if advanced {
+            // The address is gone after a write-back.
+            first.store(0, Ordering::Relaxed);
+            second.store(Data::DD.to_le(), Ordering::Release);
+        } else {
+            second.store((high | Data::DD).to_le(), Ordering::Release);
+        }
+        Ok(())
+    }
+}

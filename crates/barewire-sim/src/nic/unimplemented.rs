@@ -1,0 +1,59 @@
+//! What the hardware can do and the model can't, in one place.
+
+use barewire_spec::ixgbe as spec;
+use barewire_spec::ixgbe::Register;
+
+/// A function of the hardware that the model does not have.
+#[derive(Clone, Copy, Debug)]
+pub struct Unimplemented {
+    /// The register that asks for it.
+    pub register: &'static Register,
+    /// The bits that ask for it: a write with any of them set is a violation.
+    pub bits: u32,
+    /// What it is.
+    pub what: &'static str,
+}
+
+const fn entry(register: &'static Register, bits: u32, what: &'static str) -> Unimplemented {
+    Unimplemented {
+        register,
+        bits,
+        what,
+    }
+}
+
+/// Everything registers can ask for that the model does not do. Asking for it is a violation,
+/// so that it is never silently missing. Descriptors that ask for segmentation, `IPsec`, `LinkSec`,
+/// time stamps or SCTP checksums, and rings with header split, are violations of their own.
+pub static UNIMPLEMENTED: &[Unimplemented] = &[
+    entry(
+        &spec::MRQC,
+        0b1110,
+        "traffic classes and pools (MRQE above 1)",
+    ),
+    entry(
+        &spec::MTQC,
+        0b0011,
+        "traffic classes and pools (RT_ENA, VT_ENA)",
+    ),
+    entry(&spec::PFVTCTL, 0x1, "pools (VT_ENA)"),
+    entry(&spec::RSCCTL, 0x1, "receive-side coalescing (RSCEN)"),
+    entry(&spec::HLREG0, 0x8000, "MAC loopback (LPBK)"),
+    entry(&spec::ETQF, 0x8000_0000, "EtherType filters"),
+    entry(&spec::FTQF, 0x8000_0000, "five-tuple filters"),
+    entry(&spec::SYNQF, 0x1, "SYN filter"),
+    entry(&spec::FCTRL, 0x2, "storing bad packets (SBP)"),
+    entry(&spec::CTRL_EXT, 0x0400_0000, "double VLAN (EXTENDED_VLAN)"),
+    entry(&spec::DMATXCTL, 0x8, "double VLAN (GDV)"),
+    entry(&spec::RXCSUM, 0x1000, "checksums of UDP fragments (IPPCSE)"),
+    entry(&spec::EEC, 0x7, "the EEPROM's wires bit by bit"),
+    entry(&spec::RTTBCNRC, 0x8000_0000, "rate limits of queues"),
+    entry(&spec::TCPTIMER, 0x100, "the TCP timer"),
+];
+
+/// The entry that a write of `value` to `register` asks for.
+pub(super) fn find(register: &Register, value: u32) -> Option<&'static Unimplemented> {
+    UNIMPLEMENTED
+        .iter()
+        .find(|entry| std::ptr::eq(entry.register, register) && value & entry.bits != 0)
+}

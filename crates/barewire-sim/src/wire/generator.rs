@@ -1,0 +1,157 @@
+//! The source of test frames.
+
+use super::pace::Gate;
+use super::pattern::Writer;
+use super::{Pattern, Rate, Source, SourceControl};
+use crate::time::Nanos;
+
+/// Sends the frames of a [`Pattern`], flow after flow, each with its own sequence numbers.
+///
+/// Closed-loop by default: it offers a frame whenever the NIC has room, so that nothing need be
+/// lost. With a [`Rate`] it is open-loop, as a real wire: frames come when they are due, and what
+/// the NIC cannot take is the NIC's to drop.
+#[derive(Debug)]
+pub struct Generator {
+    writer: Writer,
+    flows: u16,
+    lengths: Vec<u16>,
+    flow: u16,
+    sequence: u64,
+    next_length: usize,
+    remaining: u64,
+    gate: Gate,
+    control: SourceControl,
+}
+
+impl Generator {
+    /// A closed-loop generator without end.
+    pub fn new(pattern: &Pattern) -> Self {
+        Self {
+            writer: Writer::new(pattern),
+            flows: pattern.flows.get(),
+            lengths: pattern.size.cycle(),
+            flow: 0,
+            sequence: 0,
+            next_length: 0,
+            remaining: u64::MAX,
+            gate: Gate::default(),
+            control: SourceControl::default(),
+        }
+    }
+
+    /// Open-loop at `rate`. The clock starts with the first pull.
+    ///
+    /// If the NIC does not pull for longer than a millisecond, the frames due before that are never
+    /// sent, as no wire can send the past; the time is counted in
+    /// [`SourceCounters::forfeited_nanos`](super::SourceCounters::forfeited_nanos).
+    #[must_use]
+    pub fn rate(mut self, rate: Rate) -> Self {
+        self.gate.pace(rate);
+        self
+    }
+
+    /// Ends after `frames` frames.
+    #[must_use]
+    pub const fn limit(mut self, frames: u64) -> Self {
+        self.remaining = frames;
+        self
+    }
+
+    /// The handle that stops the generator and reads its counters.
+    pub fn control(&self) -> SourceControl {
+        self.control.clone()
+    }
+}
+
+impl Source for Generator {
+    fn pull(&mut self, now: Nanos, room: bool, frame: &mut Vec<u8>) -> bool {
+        let counters = self.control.counters();
+        if self.idle() || !self.gate.open(now, room, counters) {
+            return false;
+        }
+        let length = self.lengths[self.next_length];
+        self.writer.write(length, self.flow, self.sequence, frame);
+        self.gate.offered(usize::from(length), counters);
+        self.remaining -= 1;
+        self.next_length += 1;
+        if self.next_length == self.lengths.len() {
+            self.next_length = 0;
+        }
+        self.flow += 1;
+        if self.flow == self.flows {
+            self.flow = 0;
+            self.sequence += 1;
+        }
+        true
+    }
+
+    fn idle(&self) -> bool {
+        self.remaining == 0 || self.control.stopped()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::pattern::Fields;
+    use super::*;
+    use crate::wire::Size;
+    use std::num::NonZeroU16;
+
+    fn collect(generator: &mut Generator, now: Nanos, room: bool) -> Vec<Vec<u8>> {
+        let mut frames = Vec::new();
+        let mut frame = Vec::new();
+        while frames.len() < 1_000 && generator.pull(now, room, &mut frame) {
+            frames.push(frame.clone());
+        }
+        frames
+    }
+
+    #[test]
+    fn flows_take_turns_and_count_for_themselves() {
+        let pattern = Pattern::new(1).flows(NonZeroU16::new(3).unwrap());
+        let mut generator = Generator::new(&pattern).limit(7);
+        let seen: Vec<_> = collect(&mut generator, Nanos::ZERO, true)
+            .iter()
+            .map(|frame| Fields::read(frame.first_chunk().unwrap()))
+            .map(|fields| (fields.flow, fields.sequence))
+            .collect();
+        assert_eq!(
+            seen,
+            [(0, 0), (1, 0), (2, 0), (0, 1), (1, 1), (2, 1), (0, 2)]
+        );
+        assert!(generator.idle());
+        assert_eq!(generator.control().counters().offered.get(), 7);
+        assert_eq!(generator.control().counters().offered_bytes.get(), 420);
+    }
+
+    #[test]
+    fn a_closed_loop_waits_for_room_and_an_open_one_does_not() {
+        let pattern = Pattern::new(1);
+        let mut closed = Generator::new(&pattern);
+        assert!(collect(&mut closed, Nanos::ZERO, false).is_empty());
+        assert!(!closed.idle());
+        let mut open = Generator::new(&pattern).rate("1Mpps".parse().unwrap());
+        assert_eq!(collect(&mut open, Nanos::ZERO, false).len(), 1);
+        assert_eq!(collect(&mut open, Nanos::from_micros(10), false).len(), 10);
+        let late = collect(&mut open, Nanos::from_millis(5), false).len();
+        assert_eq!(late, 1_000);
+        assert!(open.control().counters().forfeited_nanos.get() > 3_900_000);
+    }
+
+    #[test]
+    fn a_stopped_generator_is_idle() {
+        let mut generator = Generator::new(&Pattern::new(1));
+        assert_eq!(collect(&mut generator, Nanos::ZERO, true).len(), 1_000);
+        generator.control().stop();
+        assert!(collect(&mut generator, Nanos::ZERO, true).is_empty());
+        assert!(generator.idle());
+    }
+
+    #[test]
+    fn imix_lengths_come_in_proportion() {
+        let mut generator = Generator::new(&Pattern::new(1).size(Size::IMIX)).limit(24);
+        let frames = collect(&mut generator, Nanos::ZERO, true);
+        let bytes: usize = frames.iter().map(Vec::len).sum();
+        assert_eq!(bytes, 2 * (7 * 60 + 4 * 590 + 1514));
+    }
+}

@@ -1,0 +1,12 @@
+//! The real driver on the strict model. Every test ends with the model's list of violations being
+//! empty, unless violating is what it is about.
+#![allow(missing_docs, clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+#![allow(clippy::cast_possible_truncation)]
+
+mod bring_up;
+mod filters;
+mod lab;
+mod queues;
+mod sizes;
+mod teardown;
+mod trouble;

@@ -10,13 +10,15 @@
 //! use barewire::{Batch, Error, RxQueue, TxQueue};
 //!
 //! fn forward(rx: &mut RxQueue, tx: &mut TxQueue, batch: &mut Batch) -> Result<(), Error> {
-//!     rx.receive(batch)?;
-//!     for mut packet in batch.iter_mut() {
-//!         if let Some(byte) = packet.bytes_mut().get_mut(5) {
-//!             *byte = byte.wrapping_add(1);
+//!     if batch.is_empty() {
+//!         rx.receive(batch)?;
+//!         for mut packet in batch.iter_mut() {
+//!             if let Some(byte) = packet.bytes_mut().get_mut(5) {
+//!                 *byte = byte.wrapping_add(1);
+//!             }
 //!         }
 //!     }
-//!     tx.send(batch)?;
+//!     tx.send(batch)?; // what the ring has no room for stays in the batch
 //!     Ok(())
 //! }
 //! ```

@@ -109,6 +109,27 @@ impl Iommu {
             .ok_or(Fault::Past(iova))
     }
 
+    /// Has the buffer that a descriptor points to brought near, if both lie where the hints say.
+    /// Frames come from another processor's cache, one after the other; their journeys overlap so.
+    #[inline]
+    pub(super) fn prefetch(&self, ring: Hint, buffers: Hint, descriptor: u64, to_write: bool) {
+        let near = |hint: Hint, iova| {
+            self.entries
+                .get(hint.0)
+                .and_then(|entry| within(entry, iova))
+        };
+        let Some((region, offset, _)) = near(ring, descriptor) else {
+            return;
+        };
+        let Some(address) = region.words().get(offset / 8) else {
+            return;
+        };
+        let address = u64::from_le(address.load(Ordering::Relaxed));
+        if let Some((region, offset, _)) = near(buffers, address) {
+            region.prefetch(offset, to_write);
+        }
+    }
+
     /// Reads `count` bytes at `iova` to the beginning of `into`, whose rest is then unspecified.
     #[inline]
     pub(super) fn read(

@@ -37,6 +37,30 @@ impl Ring {
             .wrapping_add(u64::from(self.head).wrapping_mul(DESCRIPTOR))
     }
 
+    /// The address of the descriptor `distance` after the head, if it is handed to the device.
+    #[inline]
+    pub(super) fn ahead(&self, distance: u32) -> Option<u64> {
+        let handed = self.tail.wrapping_sub(self.head);
+        let handed = if self.tail < self.head {
+            handed.wrapping_add(self.count)
+        } else {
+            handed
+        };
+        if distance >= handed {
+            return None;
+        }
+        let position = self.head + distance;
+        let position = if position >= self.count {
+            position - self.count
+        } else {
+            position
+        };
+        Some(
+            self.base
+                .wrapping_add(u64::from(position).wrapping_mul(DESCRIPTOR)),
+        )
+    }
+
     /// Goes on to the next descriptor.
     #[inline]
     pub(super) fn advance(&mut self) {

@@ -194,6 +194,9 @@ impl Model {
     }
 }
 
+/// How many descriptors ahead buffers are brought near.
+const AHEAD: u32 = 6;
+
 /// A descriptor of the device's, and the buffer it gives.
 struct Taken<'a> {
     words: &'a [AtomicU64; 2],
@@ -211,6 +214,9 @@ fn take<'a>(queue: &mut RxQueue, iommu: &'a Iommu) -> Result<Taken<'a>, Delivery
         Ok(words) => words,
         Err(fault) => return Err(Delivery::Failed(fault)),
     };
+    if let Some(next) = queue.ring.ahead(AHEAD) {
+        iommu.prefetch(queue.ring.hint, queue.hint, next, true);
+    }
     let buffer = u64::from_le(words[0].load(Ordering::Relaxed));
     let second = u64::from_le(words[1].load(Ordering::Relaxed));
     if queue.advanced && second & Status::DD != 0 {

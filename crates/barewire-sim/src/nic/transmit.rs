@@ -16,6 +16,8 @@ use super::statistics::{FCS, Statistics};
 use crate::time::Nanos;
 use crate::wire::Wire;
 
+/// How many descriptors ahead frames are brought near.
+const AHEAD: u32 = 6;
 /// The most descriptors of one queue that are read in one turn.
 const TURN: usize = 128;
 /// The shortest frame without FCS.
@@ -145,6 +147,9 @@ impl Turn<'_> {
         let address = self.queue.ring.address();
         let iommu = self.iommu;
         let words = iommu.descriptor(&mut self.queue.ring.hint, address)?;
+        if let Some(next) = self.queue.ring.ahead(AHEAD) {
+            iommu.prefetch(self.queue.ring.hint, self.queue.hint, next, false);
+        }
         let low = u64::from_le(words[0].load(Ordering::Relaxed));
         let high = u64::from_le(words[1].load(Ordering::Relaxed));
         if self.whole(words, low, Data::from_bits(high))? {

@@ -1,0 +1,300 @@
+//! What the ports' wires are plugged into: a source of frames and a sink that checks them.
+//!
+//! A frame's way is called a direction: from the source at the far end of one port, through both
+//! ports, to the sink at the far end of the other.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
+
+use anyhow::Result;
+use barewire_sim::nic::{Nic, NicConfig};
+use barewire_sim::time::Nanos;
+use barewire_sim::wire::capture::{CaptureError, Recorder, Recording, Replay};
+use barewire_sim::wire::{
+    Discard, Duplex, Generator, Pattern, Silence, Sink, SinkCounters, Source, SourceControl, Touch,
+    Verifier, Wire,
+};
+
+use super::ledger::{Crossing, Ledger, Noted};
+use crate::arguments::{Forward, Switch};
+
+/// Both far ends, seen from the thread that watches the run.
+#[derive(Debug)]
+pub(super) struct FarEnds {
+    /// From the first port to the second, and back.
+    pub(super) directions: [Direction; 2],
+    /// Opened when both ports are ready.
+    pub(super) gate: Gate,
+    pub(super) recording: Option<Recording>,
+    /// Frames of the capture, if one is replayed.
+    pub(super) replayed: Option<u64>,
+}
+
+/// The two ends of one direction.
+#[derive(Debug)]
+pub(super) struct Direction {
+    pub(super) source: SourceControl,
+    pub(super) sink: Watch,
+    /// How many frames the source will offer, if that is known.
+    pub(super) expected: Option<u64>,
+    failure: Option<Arc<OnceLock<CaptureError>>>,
+}
+
+/// The counters of a sink.
+#[derive(Debug)]
+pub(super) enum Watch {
+    /// Of generated frames.
+    Verifier(Arc<SinkCounters>),
+    /// Of a capture's frames.
+    Ledger(Arc<Ledger>),
+    /// Where no frame is expected.
+    Nothing(Arc<SinkCounters>),
+}
+
+/// What arrived at a sink.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Arrivals {
+    /// Frames as they were sent.
+    pub(super) delivered: u64,
+    /// Of these, those that came after a later one.
+    pub(super) reordered: u64,
+    /// Frames that nobody sent so: damaged, twice, or from nowhere.
+    pub(super) corrupted: u64,
+}
+
+/// Makes a card whose port is plugged into a wire. (A wire of its own type in each, so that the
+/// card reaches it with one virtual call.)
+pub(super) type Plug = Box<dyn FnOnce(NicConfig) -> Nic>;
+
+/// For the first and the second port.
+pub(super) type Plugs = [Plug; 2];
+
+fn plug(wire: impl Wire + 'static) -> Plug {
+    Box::new(|config| Nic::new(config, wire))
+}
+
+impl FarEnds {
+    /// Builds what the command line asks for.
+    ///
+    /// # Errors
+    /// When the capture can't be replayed or the recording can't be created. Nothing is left behind
+    /// then.
+    pub(super) fn build(command: &Forward) -> Result<(Self, Plugs)> {
+        let touch = match command.touch {
+            Switch::On => Touch::Incremented,
+            Switch::Off => Touch::Unchanged,
+        };
+        // The capture is checked before a file is created.
+        let replay = command.replay.as_ref().map(Replay::open).transpose()?;
+        let recording = command.record.as_ref().map(Recording::create).transpose()?;
+        let recorder = recording.as_ref().map(Recording::sink);
+        let gate = Gate::default();
+        let replayed = replay.as_ref().map(|replay| replay.summary().whole);
+        let (directions, plugs) = match replay {
+            Some(replay) => replaying(command, touch, replay, recorder, &gate),
+            None => generating(command, touch, recorder, &gate),
+        };
+        let far_ends = Self {
+            directions,
+            gate,
+            recording,
+            replayed,
+        };
+        Ok((far_ends, plugs))
+    }
+
+    /// Frames put on both wires.
+    pub(super) fn offered(&self) -> u64 {
+        self.directions.iter().map(Direction::offered).sum()
+    }
+
+    /// Frames that came out at the far ends, in whatever state.
+    pub(super) fn arrived(&self) -> u64 {
+        let arrivals = self.directions.iter().map(|way| way.sink.arrivals());
+        arrivals.map(|sink| sink.delivered + sink.corrupted).sum()
+    }
+
+    /// Whether everything was offered that was to be.
+    pub(super) fn ended(&self) -> bool {
+        self.directions.iter().all(Direction::ended)
+    }
+
+    /// Stops both sources.
+    pub(super) fn stop(&self) {
+        for direction in &self.directions {
+            direction.source.stop();
+        }
+    }
+
+    /// Why a source ended before its time.
+    pub(super) fn source_failure(&self) -> Option<String> {
+        let failures = self
+            .directions
+            .iter()
+            .filter_map(|way| way.failure.as_ref());
+        failures
+            .filter_map(|failure| failure.get())
+            .map(ToString::to_string)
+            .next()
+    }
+
+    pub(super) fn recording_failed(&self) -> bool {
+        self.recording.as_ref().is_some_and(Recording::failed)
+    }
+}
+
+impl Direction {
+    pub(super) fn offered(&self) -> u64 {
+        self.source.counters().offered.get()
+    }
+
+    fn ended(&self) -> bool {
+        let failed = self
+            .failure
+            .as_ref()
+            .is_some_and(|failure| failure.get().is_some());
+        failed
+            || self
+                .expected
+                .is_some_and(|expected| self.offered() >= expected)
+    }
+}
+
+impl Watch {
+    pub(super) fn arrivals(&self) -> Arrivals {
+        match self {
+            Self::Ledger(ledger) => ledger.arrivals(),
+            Self::Verifier(counters) => Arrivals {
+                delivered: counters.delivered.get(),
+                reordered: counters.reordered.get(),
+                corrupted: counters.corrupted.get()
+                    + counters.duplicated.get()
+                    + counters.foreign.get(),
+            },
+            Self::Nothing(counters) => Arrivals {
+                corrupted: counters.delivered.get(),
+                ..Arrivals::default()
+            },
+        }
+    }
+}
+
+fn generating(
+    command: &Forward,
+    touch: Touch,
+    recorder: Option<Recorder>,
+    gate: &Gate,
+) -> ([Direction; 2], Plugs) {
+    let pattern = |stream| {
+        Pattern::new(stream)
+            .size(command.size)
+            .flows(command.flows())
+    };
+    let end = |stream| {
+        let pattern = pattern(stream);
+        let mut generator = Generator::new(&pattern);
+        if let Some(rate) = &command.rate {
+            generator = generator.rate(rate.rate);
+        }
+        if let Some(packets) = command.packets {
+            generator = generator.limit(packets);
+        }
+        let verifier = Verifier::new(&pattern, touch);
+        let direction = Direction {
+            source: generator.control(),
+            sink: Watch::Verifier(verifier.counters()),
+            expected: command.packets,
+            failure: None,
+        };
+        (gate.before(generator), verifier, direction)
+    };
+    let (there_source, there_sink, there) = end(0);
+    let (back_source, back_sink, back) = end(1);
+    let first = plug(Duplex::new(there_source, back_sink));
+    let second = match recorder {
+        Some(recorder) => plug(Duplex::new(back_source, Both(there_sink, recorder))),
+        None => plug(Duplex::new(back_source, there_sink)),
+    };
+    ([there, back], [first, second])
+}
+
+fn replaying(
+    command: &Forward,
+    touch: Touch,
+    mut replay: Replay,
+    recorder: Option<Recorder>,
+    gate: &Gate,
+) -> ([Direction; 2], Plugs) {
+    if let Some(rate) = &command.rate {
+        replay = replay.rate(rate.rate);
+    }
+    let ledger = Arc::new(Ledger::default());
+    let nothing = Discard::new();
+    let there = Direction {
+        source: replay.control(),
+        sink: Watch::Ledger(Arc::clone(&ledger)),
+        expected: Some(replay.summary().whole),
+        failure: Some(replay.failure()),
+    };
+    let back = Direction {
+        source: SourceControl::default(),
+        sink: Watch::Nothing(nothing.counters()),
+        expected: Some(0),
+        failure: None,
+    };
+    let source = gate.before(Noted::new(replay, touch, Arc::clone(&ledger)));
+    let first = plug(Duplex::new(source, nothing));
+    let second = match recorder {
+        Some(recorder) => plug(Duplex::new(Silence, Both(Crossing(ledger), recorder))),
+        None => plug(Duplex::new(Silence, Crossing(ledger))),
+    };
+    ([there, back], [first, second])
+}
+
+/// Holds sources back until it is opened: while a port is being set up, a real wire would lose
+/// what is sent.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Gate {
+    open: Arc<AtomicBool>,
+}
+
+impl Gate {
+    pub(super) fn open(&self) {
+        self.open.store(true, Ordering::Relaxed);
+    }
+
+    fn before<S: Source>(&self, source: S) -> Gated<S> {
+        Gated {
+            gate: self.clone(),
+            source,
+        }
+    }
+}
+
+/// A source behind a [`Gate`].
+#[derive(Debug)]
+struct Gated<S> {
+    gate: Gate,
+    source: S,
+}
+
+impl<S: Source> Source for Gated<S> {
+    fn pull(&mut self, now: Nanos, room: bool, frame: &mut Vec<u8>) -> bool {
+        self.gate.open.load(Ordering::Relaxed) && self.source.pull(now, room, frame)
+    }
+
+    fn idle(&self) -> bool {
+        self.source.idle()
+    }
+}
+
+/// A sink that hands frames to two others.
+#[derive(Debug)]
+struct Both<A, B>(A, B);
+
+impl<A: Sink, B: Sink> Sink for Both<A, B> {
+    fn push(&mut self, now: Nanos, frame: &[u8]) {
+        self.0.push(now, frame);
+        self.1.push(now, frame);
+    }
+}

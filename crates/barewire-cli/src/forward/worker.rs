@@ -1,0 +1,174 @@
+//! The threads that forward.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::{self, JoinHandle};
+
+use anyhow::{Context, Result, anyhow};
+use barewire::{Batch, Error, RxCounters, RxQueue, TxCounters, TxQueue};
+
+use super::ledger::TOUCHED;
+
+/// Turns without a frame before the thread lets others run: some ten microseconds. Other programs
+/// may keep the processor for milliseconds once they have it, which is a thousand frames.
+const PATIENCE: u32 = 1024;
+
+/// One receive queue and the transmit queue that its frames leave by.
+#[derive(Debug)]
+pub(super) struct Lane {
+    rx: RxQueue,
+    tx: TxQueue,
+    batch: Batch,
+    touch: bool,
+    /// Position of the port whose receive queue this is.
+    port: usize,
+}
+
+impl Lane {
+    /// A lane from the port at position `port`, `batch` frames at a time.
+    ///
+    /// # Errors
+    /// When the sending device can't be given the receiving one's buffers.
+    pub(super) fn new(
+        port: usize,
+        rx: RxQueue,
+        mut tx: TxQueue,
+        batch: u16,
+        touch: bool,
+    ) -> Result<Self, Error> {
+        tx.attach(rx.pool())?;
+        Ok(Self {
+            rx,
+            tx,
+            batch: Batch::new(usize::from(batch)),
+            touch,
+            port,
+        })
+    }
+
+    /// Forwards a batch; true if a frame moved. Frames for which the ring has no room stay in the
+    /// batch, and nothing is received before they are gone.
+    #[inline]
+    fn turn(&mut self) -> Result<bool, Error> {
+        if self.batch.is_empty() {
+            if self.rx.receive(&mut self.batch)? == 0 {
+                self.tx.reclaim();
+                return Ok(false);
+            }
+            if self.touch {
+                for mut packet in self.batch.iter_mut() {
+                    if let Some(byte) = packet.bytes_mut().get_mut(TOUCHED) {
+                        *byte = byte.wrapping_add(1);
+                    }
+                }
+            }
+        }
+        Ok(self.tx.send(&mut self.batch)? > 0)
+    }
+
+    /// Position of the port it receives from.
+    pub(super) fn port(&self) -> usize {
+        self.port
+    }
+
+    pub(super) fn counters(&self) -> (RxCounters, TxCounters) {
+        (self.rx.counters(), self.tx.counters())
+    }
+}
+
+/// What a thread hands back: its lanes, and what went wrong.
+type Finished = (Vec<Lane>, Result<(), Error>);
+
+/// The running threads.
+#[derive(Debug)]
+pub(super) struct Workers {
+    stop: Arc<AtomicBool>,
+    threads: Vec<JoinHandle<Finished>>,
+}
+
+impl Workers {
+    /// Starts forwarding, on as many threads as the machine has to spare. `lanes[i]` are those of
+    /// queue `i`, which share a thread.
+    ///
+    /// # Errors
+    /// When a thread can't be started.
+    pub(super) fn start(lanes: Vec<[Lane; 2]>) -> Result<Self> {
+        let mut workers = Self {
+            stop: Arc::default(),
+            threads: Vec::new(),
+        };
+        let count = lanes.len().min(spare_processors());
+        let mut shares: Vec<Vec<Lane>> = (0..count).map(|_| Vec::new()).collect();
+        for (queue, pair) in lanes.into_iter().enumerate() {
+            shares[queue % count].extend(pair);
+        }
+        for (number, share) in shares.into_iter().enumerate() {
+            let stop = Arc::clone(&workers.stop);
+            let thread = thread::Builder::new()
+                .name(format!("forward-{number}"))
+                .spawn(move || forward(share, &stop))
+                .context("cannot start a thread")?;
+            workers.threads.push(thread);
+        }
+        Ok(workers)
+    }
+
+    /// Whether a thread has given up.
+    pub(super) fn any_failed(&self) -> bool {
+        self.threads.iter().any(JoinHandle::is_finished)
+    }
+
+    /// Ends all threads and returns the lanes, with the first error that one of them met.
+    pub(super) fn stop(mut self) -> (Vec<Lane>, Result<()>) {
+        self.stop.store(true, Ordering::Relaxed);
+        let mut lanes = Vec::new();
+        let mut result = Ok(());
+        for thread in self.threads.drain(..) {
+            match thread.join() {
+                Ok((share, outcome)) => {
+                    lanes.extend(share);
+                    result = result.and(outcome.context("cannot forward"));
+                }
+                Err(_) => result = result.and(Err(anyhow!("a forwarding thread has crashed"))),
+            }
+        }
+        (lanes, result)
+    }
+}
+
+impl Drop for Workers {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::Relaxed);
+        for thread in self.threads.drain(..) {
+            let _ = thread.join();
+        }
+    }
+}
+
+/// Processors, less the one that the software cards run on.
+fn spare_processors() -> usize {
+    let all = thread::available_parallelism().map_or(1, usize::from);
+    all.saturating_sub(1).max(1)
+}
+
+fn forward(mut lanes: Vec<Lane>, stop: &AtomicBool) -> Finished {
+    let mut quiet = 0;
+    while !stop.load(Ordering::Relaxed) {
+        let mut moved = false;
+        for lane in &mut lanes {
+            match lane.turn() {
+                Ok(more) => moved |= more,
+                Err(error) => return (lanes, Err(error)),
+            }
+        }
+        if moved {
+            quiet = 0;
+        } else if quiet < PATIENCE {
+            quiet += 1;
+            std::hint::spin_loop();
+        } else {
+            thread::yield_now();
+        }
+    }
+    (lanes, Ok(()))
+}

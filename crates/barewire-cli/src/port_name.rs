@@ -1,0 +1,146 @@
+//! The word on the command line that names a port.
+
+use std::fmt;
+use std::str::FromStr;
+
+/// What a port may be in this build.
+pub(crate) const ALLOWED: &str = "allowed: sim, sim:NAME";
+
+/// Longest name of a software port.
+const LONGEST: usize = 32;
+
+/// A port as it was named.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum PortName {
+    /// A software 82599: a new one each time it is named.
+    Sim,
+    /// The software 82599 of this name.
+    NamedSim(String),
+}
+
+impl PortName {
+    /// What the port is called in reports, where it is the port at `position`.
+    pub(crate) fn label(&self, position: usize) -> String {
+        match self {
+            Self::Sim => format!("sim{position}"),
+            Self::NamedSim(name) => format!("sim:{name}"),
+        }
+    }
+
+    /// Whether both words name one and the same device.
+    pub(crate) fn is_same_device(&self, other: &Self) -> bool {
+        *self != Self::Sim && self == other
+    }
+}
+
+impl fmt::Display for PortName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Sim => f.write_str("sim"),
+            Self::NamedSim(name) => write!(f, "sim:{name}"),
+        }
+    }
+}
+
+impl FromStr for PortName {
+    type Err = String;
+
+    fn from_str(word: &str) -> Result<Self, String> {
+        if word == "sim" {
+            return Ok(Self::Sim);
+        }
+        if let Some(name) = word.strip_prefix("sim:") {
+            let allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
+            if (1..=LONGEST).contains(&name.len()) && name.chars().all(allowed) {
+                return Ok(Self::NamedSim(name.to_owned()));
+            }
+            return Err(format!(
+                "NAME must be 1 to {LONGEST} letters, digits, '-', '_' or '.'"
+            ));
+        }
+        if word.starts_with("vfio-user:") || is_pci_address(word) {
+            return Err(format!("not supported by this build yet; {ALLOWED}"));
+        }
+        Err(format!("unknown PORT; {ALLOWED}"))
+    }
+}
+
+/// `0000:03:00.0`, or `03:00.0` without the domain.
+fn is_pci_address(word: &str) -> bool {
+    let hexadecimal = |part: &str, digits: usize| {
+        part.len() == digits && part.bytes().all(|byte| byte.is_ascii_hexdigit())
+    };
+    let Some((bus, slot)) = word.rsplit_once(':') else {
+        return false;
+    };
+    let bus = match bus.split_once(':') {
+        Some((domain, bus)) if hexadecimal(domain, 4) => bus,
+        Some(_) => return false,
+        None => bus,
+    };
+    let Some((device, function)) = slot.split_once('.') else {
+        return false;
+    };
+    hexadecimal(bus, 2) && hexadecimal(device, 2) && hexadecimal(function, 1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn refusal(word: &str) -> String {
+        word.parse::<PortName>().unwrap_err()
+    }
+
+    #[test]
+    fn software_ports_with_and_without_a_name() {
+        assert_eq!("sim".parse(), Ok(PortName::Sim));
+        assert_eq!("sim:a-1".parse(), Ok(PortName::NamedSim("a-1".into())));
+        assert_eq!(PortName::Sim.label(1), "sim1");
+        assert_eq!(PortName::NamedSim("left".into()).label(1), "sim:left");
+    }
+
+    #[test]
+    fn only_a_name_makes_it_the_same_device() {
+        let named = |name: &str| PortName::NamedSim(name.into());
+        assert!(!PortName::Sim.is_same_device(&PortName::Sim));
+        assert!(named("a").is_same_device(&named("a")));
+        assert!(!named("a").is_same_device(&named("b")));
+    }
+
+    #[test]
+    fn devices_of_later_builds_are_recognised() {
+        for word in [
+            "0000:03:00.0",
+            "03:00.1",
+            "00AF:ff:1f.7",
+            "vfio-user:/run/nic",
+        ] {
+            assert!(refusal(word).starts_with("not supported"), "{word}");
+        }
+    }
+
+    #[test]
+    fn everything_else_is_unknown() {
+        for word in [
+            "",
+            "eth0",
+            "sim0",
+            "SIM",
+            "0000:03:00",
+            "3:00.0",
+            "0000:0000:03:00.0",
+            "::.",
+        ] {
+            assert_eq!(refusal(word), format!("unknown PORT; {ALLOWED}"), "{word}");
+        }
+        for name in [
+            "sim:",
+            "sim:a b",
+            "sim:ä",
+            &format!("sim:{}", "x".repeat(33)),
+        ] {
+            assert!(refusal(name).contains("1 to 32"), "{name}");
+        }
+    }
+}

@@ -440,7 +440,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::{DmaMap, DmaRegion, Layout, Pages, PoolConfig};
+    use crate::{DmaMap, DmaRegion, Layout, PacketRef, Pages, PoolConfig};
 
     /// A device that finds memory where the process has it, page by page or in one piece.
     #[derive(Debug, Default)]
@@ -519,7 +519,7 @@ mod tests {
         lent.lend_chunk(&mut batch, |_, _| ());
         lent.receive(&mut batch, 1, |_| u16::MAX).unwrap();
         lent.receive_frame(&mut batch, 2, |_| u16::MAX).unwrap();
-        let lengths: Vec<_> = batch.iter().map(|packet| packet.len()).collect();
+        let lengths: Vec<_> = batch.iter().map(PacketRef::len).collect();
         assert_eq!(lengths, [64, 128]);
     }
 

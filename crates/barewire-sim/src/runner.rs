@@ -32,11 +32,14 @@ impl Runner {
         for nic in &nics {
             nic.follow_clock(true);
         }
-        let running = nics.clone();
+        let stepper = Stepper {
+            nics: nics.clone(),
+            next: 0,
+        };
         let stopped = Arc::clone(&stop);
         let thread = thread::Builder::new()
             .name("barewire-sim".into())
-            .spawn(move || run(&running, &stopped));
+            .spawn(move || run(stepper, &stopped));
         match thread {
             Ok(thread) => Ok(Self {
                 stop,
@@ -49,6 +52,15 @@ impl Runner {
                 }
                 Err(error)
             }
+        }
+    }
+
+    /// A handle to step the devices with from another thread. It does nothing harmful after the
+    /// runner has stopped, and nothing useful either.
+    pub fn stepper(&self) -> Stepper {
+        Stepper {
+            nics: self.nics.clone(),
+            next: 0,
         }
     }
 
@@ -81,12 +93,32 @@ impl Drop for Runner {
     }
 }
 
-fn run(nics: &[Nic], stop: &AtomicBool) {
+/// Steps a runner's devices from another thread, so that a program that waits for frames spends the
+/// time on their coming.
+///
+/// On a machine with few processors this is what balances the load: the runner's thread and the
+/// program's share the devices, each stepping whichever the other is not at.
+#[derive(Clone, Debug)]
+pub struct Stepper {
+    nics: Vec<Nic>,
+    next: usize,
+}
+
+impl Stepper {
+    /// Steps one device that no other thread is at; true if it did anything.
+    #[inline]
+    pub fn step(&mut self) -> bool {
+        self.next = (self.next + 1) % self.nics.len().max(1);
+        self.nics.get(self.next).is_some_and(Nic::try_step)
+    }
+}
+
+fn run(mut stepper: Stepper, stop: &AtomicBool) {
     let mut quiet = 0;
     while !stop.load(Ordering::Relaxed) {
         let mut busy = false;
-        for nic in nics {
-            busy |= nic.step_fairly();
+        for _ in 0..stepper.nics.len() {
+            busy |= stepper.step();
         }
         quiet = if busy { 0 } else { quiet + 1 };
         match quiet {

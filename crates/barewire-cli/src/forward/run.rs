@@ -52,7 +52,7 @@ impl<'a> Run<'a> {
     /// # Errors
     /// When a thread can't be started or a device can't be given the other's buffers.
     pub(super) fn start(command: &'a Forward, mut bench: Bench, far_ends: FarEnds) -> Result<Self> {
-        let workers = Workers::start(bench.lanes(command)?)?;
+        let workers = Workers::start(bench.lanes(command)?, &bench.stepper())?;
         let now = Instant::now();
         far_ends.gate.open();
         Ok(Self {

@@ -5,7 +5,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 use barewire::{Error, Link, Port, PortConfig, Statistics};
 use barewire_sim::nic::{Nic, NicConfig};
-use barewire_sim::runner::Runner;
+use barewire_sim::runner::{Runner, Stepper};
 
 use super::far_end::{Plug, Plugs};
 use super::worker::Lane;
@@ -76,6 +76,11 @@ impl Bench {
             ]);
         }
         Ok(lanes)
+    }
+
+    /// A handle to lend the devices a hand with.
+    pub(super) fn stepper(&self) -> Stepper {
+        self.runner.stepper()
     }
 
     /// Whether nothing is on its way in the devices. When the sources have stopped before this is

@@ -7,11 +7,16 @@ use std::thread::{self, JoinHandle};
 use anyhow::{Context, Result, anyhow};
 use barewire::{Batch, Error, RxCounters, RxQueue, TxCounters, TxQueue};
 
+use barewire_sim::runner::Stepper;
+
 use super::ledger::TOUCHED;
 
 /// Turns without a frame before the thread lets others run: some ten microseconds. Other programs
 /// may keep the processor for milliseconds once they have it, which is a thousand frames.
 const PATIENCE: u32 = 1024;
+
+/// Which part of a full batch from each lane counts as having caught up with the devices.
+const CAUGHT_UP: usize = 2;
 
 /// One receive queue and the transmit queue that its frames leave by.
 #[derive(Debug)]
@@ -46,14 +51,14 @@ impl Lane {
         })
     }
 
-    /// Forwards a batch; true if a frame moved. Frames for which the ring has no room stay in the
+    /// Forwards a batch; returns the number of frames sent. Frames for which the ring has no room stay in the
     /// batch, and nothing is received before they are gone.
     #[inline]
-    fn turn(&mut self) -> Result<bool, Error> {
+    fn turn(&mut self) -> Result<usize, Error> {
         if self.batch.is_empty() {
             if self.rx.receive(&mut self.batch)? == 0 {
                 self.tx.reclaim();
-                return Ok(false);
+                return Ok(0);
             }
             if self.touch {
                 for mut packet in self.batch.iter_mut() {
@@ -63,7 +68,7 @@ impl Lane {
                 }
             }
         }
-        Ok(self.tx.send(&mut self.batch)? > 0)
+        self.tx.send(&mut self.batch)
     }
 
     /// Position of the port it receives from.
@@ -92,7 +97,7 @@ impl Workers {
     ///
     /// # Errors
     /// When a thread can't be started.
-    pub(super) fn start(lanes: Vec<[Lane; 2]>) -> Result<Self> {
+    pub(super) fn start(lanes: Vec<[Lane; 2]>, stepper: &Stepper) -> Result<Self> {
         let mut workers = Self {
             stop: Arc::default(),
             threads: Vec::new(),
@@ -104,9 +109,10 @@ impl Workers {
         }
         for (number, share) in shares.into_iter().enumerate() {
             let stop = Arc::clone(&workers.stop);
+            let stepper = stepper.clone();
             let thread = thread::Builder::new()
                 .name(format!("forward-{number}"))
-                .spawn(move || forward(share, &stop))
+                .spawn(move || forward(share, stepper, &stop))
                 .context("cannot start a thread")?;
             workers.threads.push(thread);
         }
@@ -151,17 +157,24 @@ fn spare_processors() -> usize {
     all.saturating_sub(1).max(1)
 }
 
-fn forward(mut lanes: Vec<Lane>, stop: &AtomicBool) -> Finished {
+/// Forwards until `stop`.
+///
+/// A thread that polls right behind a device gets frames one by one, and both fight for the same
+/// cache lines. So where a turn shows that it has caught up, the thread leaves the rings alone for a
+/// moment and lends the software devices a hand.
+fn forward(mut lanes: Vec<Lane>, mut stepper: Stepper, stop: &AtomicBool) -> Finished {
+    let full: usize = lanes.iter().map(|lane| lane.batch.capacity()).sum();
     let mut quiet = 0;
     while !stop.load(Ordering::Relaxed) {
-        let mut moved = false;
+        let mut moved = 0;
         for lane in &mut lanes {
             match lane.turn() {
-                Ok(more) => moved |= more,
+                Ok(more) => moved += more,
                 Err(error) => return (lanes, Err(error)),
             }
         }
-        if moved {
+        let stepped = moved < full / CAUGHT_UP && stepper.step();
+        if moved > 0 || stepped {
             quiet = 0;
         } else if quiet < PATIENCE {
             quiet += 1;

@@ -211,13 +211,17 @@ impl Nic {
         self.shared.model.lock().step(&self.shared.doorbells)
     }
 
-    /// Steps, then lets accesses of other threads in.
-    pub(crate) fn step_fairly(&self) -> bool {
-        let mut model = self.shared.model.lock();
+    /// Steps, unless another thread works on the device or waits for an access; those come first.
+    pub(crate) fn try_step(&self) -> bool {
+        if self.shared.waiters.load(Ordering::Relaxed) > 0 {
+            std::thread::yield_now();
+        }
+        let Some(mut model) = self.shared.model.try_lock() else {
+            return false;
+        };
         let busy = model.step(&self.shared.doorbells);
         if self.shared.waiters.load(Ordering::Relaxed) > 0 {
             MutexGuard::unlock_fair(model);
-            std::thread::yield_now();
         }
         busy
     }

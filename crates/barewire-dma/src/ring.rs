@@ -3,8 +3,7 @@
 //! The hand-over has two directions, each with one release and one acquire:
 //!
 //! - The driver writes descriptors and then the tail register. The write to the register is the
-//!   release ([`barewire_bus::Bar`](https://docs.rs/barewire-bus) promises it), the device's fetch
-//!   the acquire.
+//!   release (the trait `Bar` of `barewire-bus` promises it), the device's fetch the acquire.
 //! - The device writes a frame, then the first word of the descriptor, then the second, which holds
 //!   the done bit. That store is the release, [`Ring::status`] the acquire.
 //!

@@ -5,8 +5,14 @@ use std::process::Command;
 use anyhow::{Context, Result, bail};
 
 /// Package, test binary and test of each target.
-const TARGETS: &[(&str, &str, &str)] =
-    &[("barewire", "lying_device", "a_lying_device_does_no_harm")];
+const TARGETS: &[(&str, &str, &str)] = &[
+    ("barewire", "lying_device", "a_lying_device_does_no_harm"),
+    (
+        "barewire-sim",
+        "hostile_capture",
+        "hostile_bytes_do_no_harm",
+    ),
+];
 
 #[derive(clap::Args)]
 pub(crate) struct Arguments {

@@ -66,7 +66,7 @@ impl DmaRegion {
                 MemfdFlags::HUGETLB | MemfdFlags::HUGE_2MB,
             ) {
                 Ok(region) => {
-                    tracing::debug!(bytes = region.len, "DMA memory on 2 MiB hugepages");
+                    tracing::info!(bytes = region.len, "DMA memory on 2 MiB hugepages");
                     return Ok(Arc::new(region));
                 }
                 Err(error) if pages == Pages::Huge => return Err(error),
@@ -181,26 +181,6 @@ impl DmaRegion {
                 size: self.len,
             }),
         }
-    }
-
-    /// Tells the processor that the cache line at `offset` is wanted soon, to be read or written. A
-    /// hint: it changes no byte, and outside the region it does nothing.
-    #[inline]
-    pub fn prefetch(&self, offset: usize, to_write: bool) {
-        #[cfg(target_arch = "x86_64")]
-        if offset < self.len {
-            use std::arch::x86_64::{_MM_HINT_ET0, _MM_HINT_T0, _mm_prefetch};
-            let line = self.base.as_ptr().wrapping_add(offset).cast::<i8>();
-            if to_write {
-                // SAFETY: a prefetch faults on no address and changes no memory.
-                unsafe { _mm_prefetch::<_MM_HINT_ET0>(line) };
-            } else {
-                // SAFETY: as above.
-                unsafe { _mm_prefetch::<_MM_HINT_T0>(line) };
-            }
-        }
-        #[cfg(not(target_arch = "x86_64"))]
-        let _ = (offset, to_write);
     }
 
     /// Copies bytes out of the region as a device would: word by word, not as one atomic unit.

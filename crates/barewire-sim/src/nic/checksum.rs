@@ -59,6 +59,13 @@ fn fold(mut total: u64) -> u16 {
     u16::try_from(total).unwrap_or(u16::MAX)
 }
 
+/// Whether a sum over bytes and their checksum says that they are whole: folded, it is 0xFFFF, which
+/// only multiples of that number are but 0.
+#[inline]
+fn is_right(total: u64) -> bool {
+    total != 0 && total.is_multiple_of(0xFFFF)
+}
+
 /// The checksum of some bytes: the complement of their sum.
 pub(super) fn internet(bytes: &[u8]) -> u16 {
     (!fold(sum(bytes))).swap_bytes()
@@ -75,11 +82,16 @@ pub(super) fn verify(frame: &[u8], headers: &Headers) -> Verdict {
             let length = usize::from(headers.l3_length);
             let header = frame.get(l3..l3 + length).unwrap_or_default();
             let total = match header.as_array::<20>() {
-                Some(usual) => sum(usual),
+                Some(usual) => usual
+                    .as_chunks()
+                    .0
+                    .iter()
+                    .map(|word| u64::from(u32::from_le_bytes(*word)))
+                    .sum(),
                 None => sum(header),
             };
             found |= Verdict::IP;
-            if fold(total) != 0xFFFF {
+            if !is_right(total) {
                 found |= Verdict::IP_WRONG;
             }
             header.get(12..20)
@@ -101,7 +113,7 @@ pub(super) fn verify(frame: &[u8], headers: &Headers) -> Verdict {
     let total =
         sum(addresses.unwrap_or_default()) + in_packet(protocol) + in_packet(length) + sum(packet);
     found |= Verdict::L4;
-    if fold(total) != 0xFFFF {
+    if !is_right(total) {
         found |= Verdict::L4_WRONG;
     }
     Verdict(found)
@@ -167,6 +179,7 @@ mod tests {
                     plain = (plain >> 16) + (plain & 0xFFFF);
                 }
                 prop_assert_eq!(u64::from(fold(sum(&bytes)).swap_bytes()), plain);
+                prop_assert_eq!(is_right(sum(&bytes)), plain == 0xFFFF);
             }
 
             #[test]

@@ -30,9 +30,65 @@ struct Entry {
     region: Arc<DmaRegion>,
 }
 
+/// A descriptor as it lies in memory.
+pub(super) type Descriptor = [AtomicU64; 2];
+
 /// Remembers which entry the last access hit. Only a hint: it is checked at each use.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Hint(usize);
+
+/// The mapping that was hit last, looked up for a burst of accesses.
+#[derive(Clone, Copy, Default)]
+pub(super) struct Window<'a> {
+    start: u64,
+    words: &'a [AtomicU64],
+}
+
+impl<'a> Window<'a> {
+    /// The `count` words at `iova`, if one begins there and all are in the mapping.
+    #[inline]
+    fn words(&self, iova: u64, count: usize) -> Option<&'a [AtomicU64]> {
+        let offset = iova.wrapping_sub(self.start);
+        if !offset.is_multiple_of(8) {
+            return None;
+        }
+        let first = usize::try_from(offset / 8).ok()?;
+        self.words.get(first..)?.get(..count)
+    }
+
+    /// Reads `count` bytes at `iova` to the beginning of `into`, whose rest is then unspecified.
+    /// False if that can't be done here: [`Iommu::read`] can, or knows why not.
+    #[inline]
+    pub(super) fn read(&self, iova: u64, into: &mut [u8], count: usize) -> bool {
+        // Whole blocks are cheap, and what is read too much is thrown away.
+        let blocks = count.div_ceil(BLOCK);
+        let Some(words) = self.words(iova, blocks * (BLOCK / 8)) else {
+            return false;
+        };
+        let Some(into) = into.get_mut(..blocks * BLOCK) else {
+            return false;
+        };
+        read_blocks(words, into);
+        true
+    }
+
+    /// Writes `from` at `iova`, where a buffer of `buffer` bytes begins. False if that can't be
+    /// done here: [`Iommu::write`] can, or knows why not.
+    #[inline]
+    pub(super) fn write(&self, iova: u64, from: &[u8], buffer: usize) -> bool {
+        // The word that the last bytes are in may be written as a whole if all of it belongs to
+        // the buffer: until the descriptor is written back, the buffer is the device's.
+        let count = from.len().div_ceil(8);
+        if count > buffer / 8 {
+            return false;
+        }
+        let Some(words) = self.words(iova, count) else {
+            return false;
+        };
+        write_words(words, from);
+        true
+    }
+}
 
 /// Address ranges and the memory behind them, sorted by address and disjoint.
 #[derive(Debug)]
@@ -100,38 +156,37 @@ impl Iommu {
         Ok(found)
     }
 
+    /// The mapping that a hint is about; an empty one if there is none.
+    #[inline]
+    pub(super) fn window(&self, hint: Hint) -> Window<'_> {
+        self.entries
+            .get(hint.0)
+            .map_or_else(Window::default, |entry| Window {
+                start: entry.start,
+                words: entry.region.words(),
+            })
+    }
+
     /// The two 64-bit words of the descriptor at `iova`.
     #[inline]
-    pub(super) fn descriptor(&self, hint: &mut Hint, iova: u64) -> Result<&[AtomicU64; 2], Fault> {
+    pub(super) fn descriptor(&self, hint: &mut Hint, iova: u64) -> Result<&Descriptor, Fault> {
         let (region, offset, _) = self.find(hint, iova)?;
         words_from(region, offset)
             .first_chunk()
             .ok_or(Fault::Past(iova))
     }
 
-    /// Has the buffer that a descriptor points to brought near, if both lie where the hints say.
-    /// Frames come from another processor's cache, one after the other; their journeys overlap so.
+    /// The descriptors from `iova` on, as far as the mapping goes; none if nothing is mapped there.
     #[inline]
-    pub(super) fn prefetch(&self, ring: Hint, buffers: Hint, descriptor: u64, to_write: bool) {
-        let near = |hint: Hint, iova| {
-            self.entries
-                .get(hint.0)
-                .and_then(|entry| within(entry, iova))
-        };
-        let Some((region, offset, _)) = near(ring, descriptor) else {
-            return;
-        };
-        let Some(address) = region.words().get(offset / 8) else {
-            return;
-        };
-        let address = u64::from_le(address.load(Ordering::Relaxed));
-        if let Some((region, offset, _)) = near(buffers, address) {
-            region.prefetch(offset, to_write);
+    pub(super) fn descriptors(&self, hint: &mut Hint, iova: u64) -> &[Descriptor] {
+        match self.find(hint, iova) {
+            Ok((region, offset, _)) => words_from(region, offset).as_chunks().0,
+            Err(_) => &[],
         }
     }
 
     /// Reads `count` bytes at `iova` to the beginning of `into`, whose rest is then unspecified.
-    #[inline]
+    #[cold]
     pub(super) fn read(
         &self,
         hint: &mut Hint,
@@ -139,14 +194,8 @@ impl Iommu {
         into: &mut [u8],
         count: usize,
     ) -> Result<(), Fault> {
-        let (region, offset, left) = self.find(hint, iova)?;
-        let rounded = count.next_multiple_of(BLOCK);
-        // Whole blocks are cheap, and what is read too much is thrown away.
-        if offset.is_multiple_of(8)
-            && widen(rounded) <= left
-            && let Some(into) = into.get_mut(..rounded)
-        {
-            read_blocks(words_from(region, offset), into);
+        self.find(hint, iova)?;
+        if self.window(*hint).read(iova, into, count) {
             return Ok(());
         }
         let into = into.get_mut(..count).unwrap_or_default();
@@ -154,7 +203,7 @@ impl Iommu {
     }
 
     /// Writes `from` at `iova`, where a buffer of `buffer` bytes begins.
-    #[inline]
+    #[cold]
     pub(super) fn write(
         &self,
         hint: &mut Hint,
@@ -162,14 +211,8 @@ impl Iommu {
         from: &[u8],
         buffer: usize,
     ) -> Result<(), Fault> {
-        let (region, offset, left) = self.find(hint, iova)?;
-        // The word that the last bytes are in may be written as a whole if all of it belongs to
-        // the buffer: until the descriptor is written back, the buffer is the device's.
-        if offset.is_multiple_of(8)
-            && widen(buffer) <= left
-            && from.len().next_multiple_of(8) <= buffer
-        {
-            write_words(words_from(region, offset), from);
+        self.find(hint, iova)?;
+        if self.window(*hint).write(iova, from, buffer) {
             return Ok(());
         }
         self.write_pieces(hint, iova, from)
@@ -274,10 +317,19 @@ fn read_blocks(words: &[AtomicU64], into: &mut [u8]) {
 /// too, with what they were.
 #[inline]
 fn write_words(words: &[AtomicU64], from: &[u8]) {
+    let store = |words: &[AtomicU64], bytes: &[[u8; 8]]| {
+        for (word, bytes) in words.iter().zip(bytes) {
+            word.store(u64::from_ne_bytes(*bytes), Ordering::Relaxed);
+        }
+    };
     let (whole, rest) = from.as_chunks::<8>();
-    for (bytes, word) in whole.iter().zip(words) {
-        word.store(u64::from_ne_bytes(*bytes), Ordering::Relaxed);
+    // Four at a time: that is half of the shortest frame.
+    let (fours, few) = whole.as_chunks::<4>();
+    let (word_fours, _) = words.as_chunks::<4>();
+    for (words, bytes) in word_fours.iter().zip(fours) {
+        store(words, bytes);
     }
+    store(words.get(fours.len() * 4..).unwrap_or_default(), few);
     if rest.is_empty() {
         return;
     }

@@ -1,6 +1,6 @@
 //! Descriptor rings as the device keeps them (82599 §7.1.9, §7.2.3.3).
 
-use super::iommu::Hint;
+use super::iommu::{Descriptor, Fault, Hint, Iommu};
 
 /// Bytes of a descriptor.
 pub(super) const DESCRIPTOR: u64 = 16;
@@ -29,36 +29,31 @@ impl Ring {
     }
 
     /// The address of the descriptor at the head.
-    #[inline]
-    pub(super) fn address(&self) -> u64 {
+    fn address(&self) -> u64 {
         // The ring was checked to lie in mapped memory when the queue was enabled; wrapping keeps
         // an address at the end of the 64-bit space from being a panic.
         self.base
             .wrapping_add(u64::from(self.head).wrapping_mul(DESCRIPTOR))
     }
 
-    /// The address of the descriptor `distance` after the head, if it is handed to the device.
+    /// All descriptors of the ring, for a burst; fewer or none if not all of it is mapped any more.
     #[inline]
-    pub(super) fn ahead(&self, distance: u32) -> Option<u64> {
-        let handed = self.tail.wrapping_sub(self.head);
-        let handed = if self.tail < self.head {
-            handed.wrapping_add(self.count)
-        } else {
-            handed
-        };
-        if distance >= handed {
-            return None;
+    pub(super) fn descriptors<'a>(&mut self, iommu: &'a Iommu) -> &'a [Descriptor] {
+        iommu.descriptors(&mut self.hint, self.base)
+    }
+
+    /// The descriptor at the head, with what [`descriptors`](Self::descriptors) found.
+    #[inline]
+    pub(super) fn at_head<'a>(
+        &mut self,
+        descriptors: &'a [Descriptor],
+        iommu: &'a Iommu,
+    ) -> Result<&'a Descriptor, Fault> {
+        if let Some(descriptor) = descriptors.get(self.head as usize) {
+            return Ok(descriptor);
         }
-        let position = self.head + distance;
-        let position = if position >= self.count {
-            position - self.count
-        } else {
-            position
-        };
-        Some(
-            self.base
-                .wrapping_add(u64::from(position).wrapping_mul(DESCRIPTOR)),
-        )
+        let address = self.address();
+        iommu.descriptor(&mut self.hint, address)
     }
 
     /// Goes on to the next descriptor.

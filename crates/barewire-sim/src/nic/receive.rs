@@ -1,20 +1,23 @@
 //! From the wire to host memory (82599 §7.1).
 
 use std::mem;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 
 use barewire_spec::ixgbe::descriptor::rx::{LegacyStatus, Status};
 use barewire_spec::ixgbe::{Eicr, limits};
 
 use super::checksum;
-use super::filter::Acceptance;
-use super::iommu::{Fault, Iommu};
-use super::model::Model;
-use super::packet_buffer::Arrival;
+use super::config_space::ConfigSpace;
+use super::filter::{Acceptance, Filter};
+use super::iommu::{Descriptor, Fault, Iommu, Window};
+use super::model::{Model, Port};
+use super::packet_buffer::{Arrival, PacketBuffer};
 use super::parse::parse;
 use super::queue::RxQueue;
-use super::statistics::FCS;
+use super::statistics::{FCS, Statistics};
+use crate::time::Nanos;
 use crate::violation::Rule;
+use crate::wire::Wire;
 
 /// The shortest frame without FCS.
 const SHORTEST: usize = limits::FRAME_MIN as usize - FCS;
@@ -31,30 +34,127 @@ enum Delivery {
     Done,
     /// There are not enough descriptors; so many bytes are written.
     Blocked(usize),
-    Failed(Fault),
-    /// The descriptor breaks a rule.
+    Stopped(Trouble),
+}
+
+/// What stops a queue.
+#[derive(Clone, Copy)]
+enum Trouble {
+    Fault(Fault),
+    /// The second word of a descriptor.
     Refused(u64),
+}
+
+impl From<Fault> for Delivery {
+    fn from(fault: Fault) -> Self {
+        Self::Stopped(Trouble::Fault(fault))
+    }
+}
+
+/// What frames need on their way through the device. Whatever is rare and needs the whole model is
+/// noted and left to it.
+struct Burst<'a> {
+    port: Port,
+    filter: &'a Filter,
+    statistics: &'a mut Statistics,
+    packet_buffer: &'a mut PacketBuffer,
+    pci: &'a ConfigSpace,
+    iommu: &'a Iommu,
+    queues: &'a mut [RxQueue],
+    /// The queue that the last frame went to, the descriptors of its ring, and where that frame is.
+    current: usize,
+    descriptors: &'a [Descriptor],
+    window: Window<'a>,
+    causes: u32,
+    /// A frame could not go on because the device may not reach memory.
+    held: bool,
+    /// What stopped which queue. The burst goes no further.
+    trouble: Option<(usize, Trouble)>,
 }
 
 impl Model {
     /// Takes up to `budget` frames from the wire; true if anything happened.
     pub(super) fn receive(&mut self, budget: usize) -> bool {
-        let mut busy = !self.packet_buffer.is_empty() && self.drain();
         self.filter.refresh(&self.registers, self.config.device);
-        let mut frame = mem::take(&mut self.frame);
-        let receiving = self.port.receiving;
-        for _ in 0..budget {
-            let room = receiving && self.packet_buffer.is_empty();
-            if !self.wire.pull(self.now, room, &mut frame) {
-                break;
+        let mut busy = false;
+        let mut left = budget;
+        loop {
+            let mut burst = Burst {
+                port: self.port,
+                filter: &self.filter,
+                statistics: &mut self.statistics,
+                packet_buffer: &mut self.packet_buffer,
+                pci: &self.pci,
+                iommu: &self.iommu,
+                queues: &mut self.rx,
+                current: usize::MAX,
+                descriptors: &[],
+                window: Window::default(),
+                causes: 0,
+                held: false,
+                trouble: None,
+            };
+            busy |= burst.drain();
+            let taken = burst.take(&mut *self.wire, &mut self.frame, self.now, left);
+            let Burst {
+                causes,
+                held,
+                trouble,
+                ..
+            } = burst;
+            busy |= taken > 0;
+            left -= taken;
+            self.causes |= causes;
+            if held {
+                self.may_master();
             }
-            busy = true;
-            if receiving {
-                self.arrive(&mut frame);
+            match trouble {
+                Some((number, trouble)) => self.stop(number, trouble),
+                None => return busy,
             }
         }
-        self.frame = frame;
-        busy
+    }
+
+    /// Stops a receive queue, and says why.
+    #[cold]
+    fn stop(&mut self, number: usize, trouble: Trouble) {
+        self.rx[number].ring.broken = true;
+        self.statistics.dropped(number);
+        match trouble {
+            Trouble::Fault(fault) => self.fault("receive DMA", number, fault),
+            Trouble::Refused(word) => self.violate(
+                Rule::Descriptor,
+                || format!("receive descriptor of queue {number}"),
+                word,
+                || "bit 0 of the header address (DD) is 1: the queue stops".into(),
+                "82599 §7.1.6.1",
+            ),
+        }
+    }
+}
+
+impl Burst<'_> {
+    /// Takes up to `budget` frames from the wire; returns how many.
+    fn take(
+        &mut self,
+        wire: &mut dyn Wire,
+        frame: &mut Vec<u8>,
+        now: Nanos,
+        budget: usize,
+    ) -> usize {
+        let receiving = self.port.receiving;
+        let mut taken = 0;
+        while taken < budget && self.trouble.is_none() {
+            let room = receiving && self.packet_buffer.is_empty();
+            if !wire.pull(now, room, frame) {
+                break;
+            }
+            taken += 1;
+            if receiving {
+                self.arrive(frame);
+            }
+        }
+        taken
     }
 
     /// A frame reached the MAC.
@@ -111,14 +211,17 @@ impl Model {
         let capacity = self.port.packet_buffer;
         if !self.packet_buffer.push(capacity, frame, arrival, done) {
             self.statistics.missed();
-            self.raise(Eicr::new().with_rx_miss(true).into_bits());
+            self.causes |= Eicr::new().with_rx_miss(true).into_bits();
         }
     }
 
     /// Gives waiting frames to the host, in order; true if any could go.
+    #[inline(never)]
     fn drain(&mut self) -> bool {
         let mut busy = false;
-        while let Some(waiting) = self.packet_buffer.head() {
+        while self.trouble.is_none()
+            && let Some(waiting) = self.packet_buffer.head()
+        {
             let bytes = mem::take(&mut waiting.bytes);
             let arrival = waiting.arrival;
             let done = waiting.done;
@@ -142,87 +245,60 @@ impl Model {
 
     /// Tries to give a frame to the host, of which `done` bytes are there already. `None` when the
     /// device is finished with it, delivered or not; else how many bytes are there now.
-    #[inline]
+    #[inline(always)]
+    #[allow(clippy::inline_always)] // once a frame: what it is given stays in registers
     fn offer(&mut self, frame: &[u8], arrival: &Arrival, done: usize) -> Option<usize> {
-        if !self.port.master && !self.may_master() {
+        if !self.port.master && !self.pci.is_master() {
+            self.held = true;
             return Some(done);
         }
         let number = arrival.queue;
-        let queue = self.rx.get_mut(number)?;
+        let queue = self.queues.get_mut(number)?;
         if !queue.ring.enabled || queue.ring.broken {
             // Frames for a queue that does not run are dropped, whatever SRRCTL says.
             self.statistics.dropped(number);
             return None;
         }
-        let whole = done == 0 && frame.len() <= queue.buffer && !queue.strip_tag;
-        let delivery = if whole {
-            deliver_whole(queue, &self.iommu, frame, arrival)
+        if number != self.current {
+            self.current = number;
+            self.descriptors = queue.ring.descriptors(self.iommu);
+            self.window = self.iommu.window(queue.hint);
+        }
+        let mut ring = Target {
+            queue,
+            iommu: self.iommu,
+            descriptors: self.descriptors,
+            window: &mut self.window,
+        };
+        let delivery = if done == 0 && ring.deliver_whole(frame, arrival) {
+            Delivery::Done
         } else {
-            deliver(queue, &self.iommu, frame, arrival, done)
+            ring.deliver(frame, arrival, done)
         };
         match delivery {
             Delivery::Done => {
-                self.causes |= queue.cause;
+                self.causes |= ring.queue.cause;
                 let fcs = if self.port.strip_fcs { 0 } else { FCS };
                 self.statistics.delivered(number, frame.len() - fcs);
                 None
             }
-            Delivery::Blocked(0) if queue.drop => {
+            Delivery::Blocked(0) if ring.queue.drop => {
                 self.statistics.dropped(number);
                 None
             }
             Delivery::Blocked(now) => Some(now),
-            Delivery::Failed(fault) => {
-                queue.ring.broken = true;
-                self.statistics.dropped(number);
-                self.fault("receive DMA", number, fault);
-                None
-            }
-            Delivery::Refused(word) => {
-                queue.ring.broken = true;
-                self.statistics.dropped(number);
-                self.violate(
-                    Rule::Descriptor,
-                    || format!("receive descriptor of queue {number}"),
-                    word,
-                    || "bit 0 of the header address (DD) is 1: the queue stops".into(),
-                    "82599 §7.1.6.1",
-                );
+            Delivery::Stopped(trouble) => {
+                self.trouble = Some((number, trouble));
                 None
             }
         }
     }
 }
 
-/// How many descriptors ahead buffers are brought near.
-const AHEAD: u32 = 6;
-
 /// A descriptor of the device's, and the buffer it gives.
 struct Taken<'a> {
-    words: &'a [AtomicU64; 2],
+    words: &'a Descriptor,
     buffer: u64,
-}
-
-/// The descriptor at the head, if there is one and it is as the datasheet wants it.
-#[inline]
-fn take<'a>(queue: &mut RxQueue, iommu: &'a Iommu) -> Result<Taken<'a>, Delivery> {
-    if !queue.ring.has_work() {
-        return Err(Delivery::Blocked(0));
-    }
-    let address = queue.ring.address();
-    let words = match iommu.descriptor(&mut queue.ring.hint, address) {
-        Ok(words) => words,
-        Err(fault) => return Err(Delivery::Failed(fault)),
-    };
-    if let Some(next) = queue.ring.ahead(AHEAD) {
-        iommu.prefetch(queue.ring.hint, queue.hint, next, true);
-    }
-    let buffer = u64::from_le(words[0].load(Ordering::Relaxed));
-    let second = u64::from_le(words[1].load(Ordering::Relaxed));
-    if queue.advanced && second & Status::DD != 0 {
-        return Err(Delivery::Refused(second));
-    }
-    Ok(Taken { words, buffer })
 }
 
 impl Taken<'_> {
@@ -236,64 +312,100 @@ impl Taken<'_> {
     }
 }
 
-/// Writes a frame that one buffer holds as it is: nearly every frame.
-#[inline]
-fn deliver_whole(queue: &mut RxQueue, iommu: &Iommu, frame: &[u8], arrival: &Arrival) -> Delivery {
-    let taken = match take(queue, iommu) {
-        Ok(taken) => taken,
-        Err(delivery) => return delivery,
-    };
-    if let Err(fault) = iommu.write(&mut queue.hint, taken.buffer, frame, queue.buffer) {
-        return Delivery::Failed(fault);
-    }
-    let words = if queue.advanced {
-        advanced(arrival, frame.len(), true, None)
-    } else {
-        [taken.buffer, legacy(arrival, frame.len(), true, None)]
-    };
-    taken.give_back(queue, words);
-    Delivery::Done
+/// The queue that a frame goes to, and what is looked up for it.
+struct Target<'a, 'q> {
+    queue: &'q mut RxQueue,
+    iommu: &'a Iommu,
+    descriptors: &'a [Descriptor],
+    window: &'q mut Window<'a>,
 }
 
-/// Writes what is left of a frame into as many buffers as it takes.
-fn deliver(
-    queue: &mut RxQueue,
-    iommu: &Iommu,
-    frame: &[u8],
-    arrival: &Arrival,
-    done: usize,
-) -> Delivery {
-    let tag = arrival.vlan.filter(|_| queue.strip_tag);
-    let mut stripped = [0; 12];
-    let (first, rest) = match (tag, frame.split_at_checked(12)) {
-        (Some(_), Some((addresses, rest))) if rest.len() >= TAG => {
-            stripped.copy_from_slice(addresses);
-            (&stripped[..], &rest[TAG..])
+impl RxQueue {
+    /// The buffer that a descriptor gives; its second word if that breaks a rule.
+    #[inline]
+    fn look(&self, words: &Descriptor) -> (u64, Option<u64>) {
+        let buffer = u64::from_le(words[0].load(Ordering::Relaxed));
+        let second = u64::from_le(words[1].load(Ordering::Relaxed));
+        let refused = self.advanced && second & Status::DD != 0;
+        (buffer, refused.then_some(second))
+    }
+}
+
+impl<'a> Target<'a, '_> {
+    /// The descriptor at the head, if there is one and it is as the datasheet wants it.
+    fn take(&mut self) -> Result<Taken<'a>, Delivery> {
+        let queue = &mut *self.queue;
+        if !queue.ring.has_work() {
+            return Err(Delivery::Blocked(0));
         }
-        _ => (&frame[..0], frame),
-    };
-    let total = first.len() + rest.len();
-    let mut at = done;
-    loop {
-        let taken = match take(queue, iommu) {
-            Ok(taken) => taken,
-            Err(Delivery::Blocked(_)) => return Delivery::Blocked(at),
-            Err(delivery) => return delivery,
+        let words = queue.ring.at_head(self.descriptors, self.iommu)?;
+        match queue.look(words) {
+            (buffer, None) => Ok(Taken { words, buffer }),
+            (_, Some(second)) => Err(Delivery::Stopped(Trouble::Refused(second))),
+        }
+    }
+
+    /// Writes a frame that one buffer holds as it is: nearly every frame. Where anything is unusual
+    /// nothing happens: [`deliver`](Self::deliver) finds it too, and what to do about it.
+    #[inline]
+    fn deliver_whole(&mut self, frame: &[u8], arrival: &Arrival) -> bool {
+        let queue = &mut *self.queue;
+        if queue.strip_tag || !queue.ring.has_work() {
+            return false;
+        }
+        let Some(words) = self.descriptors.get(queue.ring.head as usize) else {
+            return false;
         };
-        let count = queue.buffer.min(total - at);
-        if let Err(fault) = put(queue, iommu, taken.buffer, first, rest, at..at + count) {
-            return Delivery::Failed(fault);
+        let (buffer, unusable) = queue.look(words);
+        if unusable.is_some() || !self.window.write(buffer, frame, queue.buffer) {
+            return false;
         }
-        at += count;
-        let last = at == total;
-        let words = if queue.advanced {
-            advanced(arrival, count, last, tag)
+        let words_back = if queue.advanced {
+            advanced(arrival, frame.len(), true, None)
         } else {
-            [taken.buffer, legacy(arrival, count, last, tag)]
+            [buffer, legacy(arrival, frame.len(), true, None)]
         };
-        taken.give_back(queue, words);
-        if last {
-            return Delivery::Done;
+        Taken { words, buffer }.give_back(queue, words_back);
+        true
+    }
+
+    /// Writes what is left of a frame into as many buffers as it takes.
+    #[inline(never)]
+    fn deliver(&mut self, frame: &[u8], arrival: &Arrival, done: usize) -> Delivery {
+        let tag = arrival.vlan.filter(|_| self.queue.strip_tag);
+        let mut stripped = [0; 12];
+        let (first, rest) = match (tag, frame.split_at_checked(12)) {
+            (Some(_), Some((addresses, rest))) if rest.len() >= TAG => {
+                stripped.copy_from_slice(addresses);
+                (&stripped[..], &rest[TAG..])
+            }
+            _ => (&frame[..0], frame),
+        };
+        let total = first.len() + rest.len();
+        let mut at = done;
+        loop {
+            let taken = match self.take() {
+                Ok(taken) => taken,
+                Err(Delivery::Blocked(_)) => return Delivery::Blocked(at),
+                Err(delivery) => return delivery,
+            };
+            let queue = &mut *self.queue;
+            let count = queue.buffer.min(total - at);
+            if let Err(fault) = put(queue, self.iommu, taken.buffer, first, rest, at..at + count) {
+                return fault.into();
+            }
+            *self.window = self.iommu.window(queue.hint);
+            at += count;
+            let last = at == total;
+            let words = if queue.advanced {
+                advanced(arrival, count, last, tag)
+            } else {
+                [taken.buffer, legacy(arrival, count, last, tag)]
+            };
+            taken.give_back(queue, words);
+            if last {
+                return Delivery::Done;
+            }
         }
     }
 }

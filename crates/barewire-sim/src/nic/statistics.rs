@@ -59,13 +59,10 @@ const COUNTERS: usize = Counter::Qbtc as usize + 1;
 /// Position of a frame of `bytes` bytes, with FCS, among the six size classes.
 #[inline]
 fn size_class(bytes: usize) -> usize {
+    // Classes are powers of two but for frames of 64 bytes, which have one of their own.
     match bytes {
         0..=64 => 0,
-        65..=127 => 1,
-        128..=255 => 2,
-        256..=511 => 3,
-        512..=1023 => 4,
-        _ => 5,
+        _ => (bytes.ilog2() as usize - 5).min(5),
     }
 }
 
@@ -214,11 +211,19 @@ impl Statistics {
         self.dropped[index % INDICES] += 1;
     }
 
+    /// Counts frames that left from `queue` and their bytes. Each is given to
+    /// [`sent`](Self::sent) as well.
+    #[inline]
+    pub(crate) fn sent_from(&mut self, queue: usize, frames: usize, bytes: usize) {
+        let index = usize::from(self.transmit_index[queue % QUEUES]);
+        let tally = &mut self.sent[index % INDICES];
+        tally.frames += widen(frames);
+        tally.bytes += widen(bytes + frames * FCS);
+    }
+
     /// Counts a frame that left.
     #[inline]
-    pub(crate) fn sent(&mut self, queue: usize, frame: &[u8]) {
-        let index = usize::from(self.transmit_index[queue % QUEUES]);
-        self.sent[index % INDICES].add(frame.len());
+    pub(crate) fn sent(&mut self, frame: &[u8]) {
         self.sent_classes[size_class(frame.len() + FCS)] += 1;
         count_group(&mut self.sent_groups, frame);
     }

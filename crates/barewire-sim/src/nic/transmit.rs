@@ -1,13 +1,13 @@
 //! From host memory to the wire (82599 §7.2).
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 
 use barewire_spec::ixgbe::descriptor::tx::{
     AdvancedContext, DTYP_CONTEXT, DTYP_DATA, Data, LegacyData,
 };
 use barewire_spec::ixgbe::limits;
 
-use super::iommu::{Fault, Iommu};
+use super::iommu::{Descriptor, Fault, Iommu, Window};
 use super::model::{Model, Port};
 use super::offload;
 use super::queue::{Context, Packet, TxQueue};
@@ -16,8 +16,6 @@ use super::statistics::{FCS, Statistics};
 use crate::time::Nanos;
 use crate::wire::Wire;
 
-/// How many descriptors ahead frames are brought near.
-const AHEAD: u32 = 6;
 /// The most descriptors of one queue that are read in one turn.
 const TURN: usize = 128;
 /// The shortest frame without FCS.
@@ -39,13 +37,17 @@ impl From<Fault> for Trouble {
 /// What a queue needs while it has its turn.
 struct Turn<'a> {
     queue: &'a mut TxQueue,
-    number: usize,
     iommu: &'a Iommu,
+    descriptors: &'a [Descriptor],
+    /// Where the last packet's bytes were.
+    window: Window<'a>,
     wire: &'a mut dyn Wire,
     statistics: &'a mut Statistics,
     port: Port,
     now: Nanos,
+    /// Frames sent, and their bytes.
     sent: usize,
+    bytes: usize,
     /// The longest packet that can be sent without a further look.
     plain: usize,
 }
@@ -89,15 +91,18 @@ impl Model {
         } else {
             0
         };
+        let descriptors = queue.ring.descriptors(&self.iommu);
         let mut turn = Turn {
+            window: self.iommu.window(queue.hint),
             queue,
-            number,
+            descriptors,
             iommu: &self.iommu,
             wire: &mut *self.wire,
             statistics: &mut self.statistics,
             port: self.port,
             now: self.now,
             sent: 0,
+            bytes: 0,
             plain,
         };
         let mut trouble = None;
@@ -110,7 +115,8 @@ impl Model {
                 break;
             }
         }
-        let sent = turn.sent;
+        let Turn { sent, bytes, .. } = turn;
+        self.statistics.sent_from(number, sent, bytes);
         self.causes |= if sent > 0 { self.tx[number].cause } else { 0 };
         if let Some(trouble) = trouble {
             self.trouble(number, trouble);
@@ -144,12 +150,7 @@ impl Turn<'_> {
     /// leaves the queue running.
     #[inline]
     fn descriptor(&mut self) -> Result<(), Trouble> {
-        let address = self.queue.ring.address();
-        let iommu = self.iommu;
-        let words = iommu.descriptor(&mut self.queue.ring.hint, address)?;
-        if let Some(next) = self.queue.ring.ahead(AHEAD) {
-            iommu.prefetch(self.queue.ring.hint, self.queue.hint, next, false);
-        }
+        let words = self.queue.ring.at_head(self.descriptors, self.iommu)?;
         let low = u64::from_le(words[0].load(Ordering::Relaxed));
         let high = u64::from_le(words[1].load(Ordering::Relaxed));
         if self.whole(words, low, Data::from_bits(high))? {
@@ -160,7 +161,7 @@ impl Turn<'_> {
 
     /// Sends a packet of one plain descriptor, which nearly all are; false if it is none.
     #[inline]
-    fn whole(&mut self, words: &[AtomicU64; 2], address: u64, data: Data) -> Result<bool, Trouble> {
+    fn whole(&mut self, words: &Descriptor, address: u64, data: Data) -> Result<bool, Trouble> {
         const WHOLE: u64 = Data::whole_packet(0).into_bits();
         const FREE: u64 = Data::from_bits(0)
             .with_dtalen(u16::MAX)
@@ -176,12 +177,16 @@ impl Turn<'_> {
             return Ok(false);
         }
         let TxQueue { frame, hint, .. } = &mut *self.queue;
-        self.iommu.read(hint, address, frame, length)?;
+        if !self.window.read(address, frame, length) {
+            self.iommu.read(hint, address, frame, length)?;
+            self.window = self.iommu.window(*hint);
+        }
         let Some(frame) = frame.get(..length) else {
             return Ok(false);
         };
         self.wire.push(self.now, frame);
-        self.statistics.sent(self.number, frame);
+        self.statistics.sent(frame);
+        self.bytes += frame.len();
         self.sent += 1;
         self.queue.ring.advance();
         if data.rs() {
@@ -192,7 +197,7 @@ impl Turn<'_> {
 
     /// Does what any descriptor says.
     #[inline(never)]
-    fn any(&mut self, words: &[AtomicU64; 2], low: u64, high: u64) -> Result<(), Trouble> {
+    fn any(&mut self, words: &Descriptor, low: u64, high: u64) -> Result<(), Trouble> {
         let data = Data::from_bits(high);
         let result = match (data.dext(), data.dtyp()) {
             (true, DTYP_DATA) => self.advanced(low, data),
@@ -343,7 +348,8 @@ impl Turn<'_> {
         }
         if let Some(frame) = frame.get(..length) {
             self.wire.push(self.now, frame);
-            self.statistics.sent(self.number, frame);
+            self.statistics.sent(frame);
+            self.bytes += frame.len();
             self.sent += 1;
         }
         Ok(())
@@ -377,7 +383,7 @@ impl Turn<'_> {
     #[inline]
     fn report(
         &mut self,
-        [first, second]: &[AtomicU64; 2],
+        [first, second]: &Descriptor,
         advanced: bool,
         high: u64,
     ) -> Result<(), Trouble> {

@@ -31,8 +31,10 @@ pub(crate) fn run() -> Result<()> {
     let mut total = Lines::default();
     for name in names {
         let mut lines = Lines::default();
-        for file in sources(&crates.join(&name).join("src"))? {
-            let text = fs::read_to_string(&file).with_context(|| file.display().to_string())?;
+        let files = sources(&crates.join(&name).join("src"))?;
+        let tests = test_files(&files)?;
+        for file in files.iter().filter(|file| !tests.contains(file)) {
+            let text = fs::read_to_string(file).with_context(|| file.display().to_string())?;
             let of_file = count(&text).with_context(|| file.display().to_string())?;
             lines.code += of_file.code;
             lines.inside_unsafe += of_file.inside_unsafe;
@@ -77,6 +79,28 @@ fn sources(folder: &Path) -> Result<Vec<PathBuf>> {
         }
     }
     Ok(files)
+}
+
+/// The files of modules that are for tests alone: `#[cfg(test)] mod name;` in another file.
+fn test_files(files: &[PathBuf]) -> Result<Vec<PathBuf>> {
+    let mut tests = Vec::new();
+    for file in files {
+        let parsed = syn::parse_file(&fs::read_to_string(file)?)
+            .with_context(|| file.display().to_string())?;
+        let folder = match file.file_name().and_then(|name| name.to_str()) {
+            Some("lib.rs" | "main.rs" | "mod.rs") => file.with_file_name(""),
+            _ => file.with_extension(""),
+        };
+        for item in parsed.items {
+            if let syn::Item::Mod(module) = item
+                && module.content.is_none()
+                && is_test(&module.attrs)
+            {
+                tests.push(folder.join(format!("{}.rs", module.ident)));
+            }
+        }
+    }
+    Ok(tests)
 }
 
 fn count(text: &str) -> Result<Lines> {

@@ -173,8 +173,8 @@ fn forward(mut lanes: Vec<Lane>, mut stepper: Stepper, stop: &AtomicBool) -> Fin
                 Err(error) => return (lanes, Err(error)),
             }
         }
-        let stepped = moved < full / CAUGHT_UP && stepper.step();
-        if moved > 0 || stepped {
+        let helped = moved < full / CAUGHT_UP && stepper.step();
+        if moved > 0 || helped {
             quiet = 0;
         } else if quiet < PATIENCE {
             quiet += 1;

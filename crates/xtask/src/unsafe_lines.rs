@@ -190,29 +190,21 @@ mod tests {
 
     #[test]
     fn blocks_impls_and_functions_count_and_tests_do_not() {
-        let text = "// a comment\n\
-                    fn a() {\n    unsafe {\n        b()\n    }\n}\n\
-                    unsafe impl Send for S {}\n\
-                    unsafe fn c() {\n    d()\n}\n\
-                    #[cfg(test)]\nmod tests {\n    fn e() { unsafe { f() } }\n}\n";
-        assert_eq!(
-            count(text).unwrap(),
-            Lines {
-                code: 9,
-                inside_unsafe: 5
-            }
-        );
+        let text = include_str!("unsafe_lines/some.txt");
+        let expected = Lines {
+            code: 9,
+            inside_unsafe: 5,
+        };
+        assert_eq!(count(text).unwrap(), expected);
     }
 
     #[test]
-    fn text_and_comments_that_mention_unsafe_do_not_count() {
-        let text = "/// unsafe { }\nconst A: &str = \"unsafe { }\"; // unsafe\n";
-        assert_eq!(
-            count(text).unwrap(),
-            Lines {
-                code: 1,
-                inside_unsafe: 0
-            }
-        );
+    fn text_and_comments_that_mention_it_do_not_count() {
+        let text = include_str!("unsafe_lines/none.txt");
+        let expected = Lines {
+            code: 1,
+            inside_unsafe: 0,
+        };
+        assert_eq!(count(text).unwrap(), expected);
     }
 }

@@ -401,3 +401,17 @@ fn known_lies_are_counted_and_their_buffers_come_back() {
         );
     }
 }
+
+/// The end of a frame whose beginning was dropped is not a frame of its own.
+#[test]
+fn the_rest_of_a_malformed_frame_is_dropped_with_it() {
+    // descriptor 0: no length and no end; descriptor 1: 60 bytes and the end
+    let first = [0, 4 << 2, 0, 1];
+    let second = [0, 0, 1, 0];
+    // seen together, and seen one after the other
+    let together = [&[0, 0, 0][..], &first, &second, &[8]].concat();
+    let apart = [&[0, 0, 0][..], &first, &[8], &second, &[8]].concat();
+    for script in [together, apart] {
+        assert_eq!(play(&script), Some(0));
+    }
+}

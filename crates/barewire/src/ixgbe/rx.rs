@@ -36,6 +36,8 @@ pub(super) struct IxgbeRx<P: PciFunction> {
     tail: u32,
     /// Bytes that the device may write into a buffer: what `SRRCTL` says.
     buffer: u16,
+    /// A frame was dropped before its end arrived: what comes until then is the rest of it.
+    dropping: bool,
     silence: u32,
     counters: RxCounters,
 }
@@ -84,6 +86,7 @@ impl<P: PciFunction> IxgbeRx<P> {
             index,
             tail: RDT.at(index),
             buffer,
+            dropping: false,
             silence: 0,
             counters: RxCounters::default(),
         };
@@ -168,11 +171,13 @@ impl<P: PciFunction> IxgbeRx<P> {
                     break;
                 }
             }
-            if !whole && !malformed {
+            if !whole && !malformed && !self.dropping {
                 break; // its end has not arrived yet
             }
-            if malformed {
-                self.counters.malformed += 1;
+            if malformed || self.dropping {
+                // counted once, with its first part
+                self.counters.malformed += u64::from(!self.dropping);
+                self.dropping = !whole;
                 lent.reclaim(used, Some(batch));
             } else if damaged {
                 self.counters.damaged += 1;
@@ -214,7 +219,7 @@ impl<P: PciFunction> Receive for IxgbeRx<P> {
             let impossible = u64::from(length.wrapping_sub(1) >= self.buffer);
             wrong | (status & expected ^ expected) | status & Status::RXE | impossible
         });
-        let received = if wrong == 0 {
+        let received = if wrong == 0 && !self.dropping {
             lent.receive(batch, done, |n| Status::from_bits(status(n)).pkt_len())
         } else {
             self.receive_singly(batch)

@@ -70,6 +70,7 @@ pub use unplugged::Unplugged;
 pub use verifier::Verifier;
 
 use crate::time::Nanos;
+use std::os::fd::BorrowedFd;
 
 /// Bytes of the shortest Ethernet frame, without FCS (IEEE 802.3 §3.2.8: 64 with it).
 pub const MIN_FRAME: usize = 60;
@@ -94,6 +95,16 @@ pub trait Wire: Send {
     fn idle(&self) -> bool {
         true
     }
+
+    /// A file descriptor that becomes readable when [`pull`](Self::pull) may have a frame, for a
+    /// device that sleeps between frames. Ask before each wait: a wire that holds frames back has
+    /// none meanwhile.
+    ///
+    /// `None` means that nothing tells when a frame comes. If the wire is [`idle`](Self::idle) too,
+    /// none comes before the NIC has sent one; otherwise it has to be asked again and again.
+    fn readiness(&self) -> Option<BorrowedFd<'_>> {
+        None
+    }
 }
 
 impl<W: Wire + ?Sized> Wire for Box<W> {
@@ -107,6 +118,10 @@ impl<W: Wire + ?Sized> Wire for Box<W> {
 
     fn idle(&self) -> bool {
         (**self).idle()
+    }
+
+    fn readiness(&self) -> Option<BorrowedFd<'_>> {
+        (**self).readiness()
     }
 }
 

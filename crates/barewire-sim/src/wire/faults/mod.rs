@@ -5,6 +5,7 @@ mod lane;
 use super::{Counter, Wire};
 use crate::time::Nanos;
 use lane::Lane;
+use std::os::fd::BorrowedFd;
 use std::sync::Arc;
 
 /// Probabilities are given in parts of this: 1,000,000 is always, 0 is never.
@@ -195,6 +196,12 @@ impl<W: Wire> Wire for Faulty<W> {
 
     fn idle(&self) -> bool {
         self.inner.idle() && self.towards_nic.empty() && self.from_nic.empty()
+    }
+
+    /// None while a frame is held back: it falls due with time.
+    fn readiness(&self) -> Option<BorrowedFd<'_>> {
+        let held = !self.towards_nic.empty() || !self.from_nic.empty();
+        self.inner.readiness().filter(|_| !held)
     }
 }
 

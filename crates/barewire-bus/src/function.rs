@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use barewire_dma::DmaMap;
 
-use crate::Bar;
+use crate::{Bar, Interrupts};
 
 /// A PCI function that a driver can open: its name, its configuration space, its registers and
 /// the memory it may see.
@@ -37,6 +37,21 @@ pub trait PciFunction: Send + Sync + 'static {
 
     /// The device's view of memory.
     fn dma(&self) -> Arc<dyn DmaMap>;
+
+    /// Turns message-signalled interrupts on: MSI-X with `vectors` vectors, or MSI with one where
+    /// the device has no MSI-X. All vectors are set up in one step, before the device is told of
+    /// any. They are off again when the value is dropped, and can then be asked for anew.
+    ///
+    /// # Errors
+    /// [`BusError::NoInterrupts`] where a program can't have this device's interrupts, or not so
+    /// many, with the remedy.
+    fn interrupts(&self, vectors: u16) -> Result<Interrupts, BusError> {
+        let _ = vectors;
+        Err(BusError::NoInterrupts {
+            device: self.name().to_owned(),
+            reason: "there is no way to them: poll".to_owned(),
+        })
+    }
 }
 
 /// An error on the way to a device.
@@ -57,6 +72,14 @@ pub enum BusError {
         /// The device's name.
         device: String,
         /// What was tried and what came of it.
+        reason: String,
+    },
+    /// The device's interrupts can't be had.
+    #[error("no interrupts of {device}: {reason}")]
+    NoInterrupts {
+        /// The device's name.
+        device: String,
+        /// Why not, and what would help.
         reason: String,
     },
 }

@@ -15,6 +15,7 @@ mod control;
 mod doorbell;
 mod eeprom;
 mod filter;
+mod interrupt;
 mod iommu;
 mod link;
 mod model;
@@ -42,6 +43,7 @@ use barewire_spec::ixgbe::{limits, link_speed};
 use parking_lot::{Mutex, MutexGuard};
 
 pub use bar::{NicBar, NicFunction};
+pub use interrupt::Signal;
 pub use unimplemented::{UNIMPLEMENTED, Unimplemented};
 
 use self::doorbell::Doorbells;

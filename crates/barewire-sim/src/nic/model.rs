@@ -8,6 +8,7 @@ use barewire_spec::ixgbe::{Hlreg0, Maxfrs, Rxctrl, Rxpbsize, limits};
 use super::config_space::ConfigSpace;
 use super::doorbell::{Direction, Doorbells, QUEUES};
 use super::filter::Filter;
+use super::interrupt::Signal;
 use super::iommu::{Fault, Iommu};
 use super::link::Link;
 use super::packet_buffer::PacketBuffer;
@@ -87,6 +88,8 @@ pub(super) struct Model {
     pub(super) switches: Vec<Switch>,
     /// Interrupt causes (EICR).
     pub(super) causes: u32,
+    /// Who takes the interrupts.
+    pub(super) signal: Option<Box<dyn Signal>>,
     /// When the next change by the device itself is due.
     pub(super) next_event: Nanos,
     /// The driver was told that DMA is not possible; once for each time it is not.
@@ -118,6 +121,7 @@ impl Model {
             eeprom: eeprom::image(config.mac),
             switches: Vec::new(),
             causes: 0,
+            signal: None,
             next_event: Nanos::ZERO,
             master_reported: false,
             removed: false,

@@ -1,7 +1,7 @@
 //! The source of test frames.
 
 use super::pace::Gate;
-use super::pattern::Writer;
+use super::test_frame::Writer;
 use super::{Pattern, Rate, Source, SourceControl};
 use crate::time::Nanos;
 
@@ -27,7 +27,7 @@ impl Generator {
     /// A closed-loop generator without end.
     pub fn new(pattern: &Pattern) -> Self {
         Self {
-            writer: Writer::new(pattern),
+            writer: Writer::new(pattern, pattern.size.longest()),
             flows: pattern.flows.get(),
             lengths: pattern.size.cycle(),
             flow: 0,
@@ -92,7 +92,7 @@ impl Source for Generator {
 
 #[cfg(test)]
 mod tests {
-    use super::super::pattern::Fields;
+    use super::super::test_frame::Head;
     use super::*;
     use crate::wire::Size;
     use std::num::NonZeroU16;
@@ -112,7 +112,7 @@ mod tests {
         let mut generator = Generator::new(&pattern).limit(7);
         let seen: Vec<_> = collect(&mut generator, Nanos::ZERO, true)
             .iter()
-            .map(|frame| Fields::read(frame.first_chunk().unwrap()))
+            .map(|frame| Head::read(frame.first_chunk().unwrap()).fields())
             .map(|fields| (fields.flow, fields.sequence))
             .collect();
         assert_eq!(

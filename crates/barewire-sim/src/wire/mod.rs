@@ -54,6 +54,7 @@ mod loopback;
 mod pace;
 mod pattern;
 mod rate;
+mod test_frame;
 mod unplugged;
 mod verifier;
 mod window;

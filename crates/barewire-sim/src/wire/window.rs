@@ -50,6 +50,29 @@ impl Windows {
         }
     }
 
+    /// The number of `flow` that would be the next in order; `None` if there is no such flow or no
+    /// number after it.
+    #[inline]
+    pub(super) fn expected(&self, flow: u16) -> Option<u64> {
+        let next = self.next.get(usize::from(flow)).copied();
+        next.filter(|next| *next != u64::MAX)
+    }
+
+    /// Notes that the expected number of `flow` has arrived; false if nothing was expected.
+    #[inline]
+    pub(super) fn advance(&mut self, flow: u16) -> bool {
+        let flow = usize::from(flow);
+        let Some(next) = self.next.get_mut(flow).filter(|next| **next != u64::MAX) else {
+            return false;
+        };
+        let (word, bit) = place(*next, widen(self.words) * 64);
+        if let Some(bits) = self.bits.get_mut(flow * self.words + word) {
+            *bits |= bit;
+        }
+        *next += 1;
+        true
+    }
+
     /// Notes that `sequence` of `flow` has arrived. The flow must exist.
     pub(super) fn record(&mut self, flow: u16, sequence: u64) -> Arrival {
         let flow = usize::from(flow);

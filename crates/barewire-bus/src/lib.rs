@@ -18,9 +18,11 @@ mod event;
 mod function;
 mod interrupts;
 mod mapped;
+mod tap;
 
 pub use bar::Bar;
 pub use event::Event;
 pub use function::{BusError, PciFunction};
 pub use interrupts::{InterruptKind, Interrupts};
 pub use mapped::MappedBar;
+pub use tap::{Tap, TapError};

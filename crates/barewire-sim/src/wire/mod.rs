@@ -7,7 +7,8 @@
 //!  Generator, Replay, Silence ──(Source)──┐
 //!                                         ├─ Duplex ─┐
 //!  Verifier, Recorder, Discard ──(Sink)───┘          ├─ Faulty ─ NIC
-//!                     CableEnd, Loopback, Unplugged ─┘
+//!  CableEnd, Loopback, Unplugged ───────────────────┤
+//!  SocketCable, TapWire: out of the process ────────┘
 //! ```
 //!
 //! A frame is what an Ethernet MAC hands over: destination address first, no preamble, no FCS, at
@@ -51,6 +52,7 @@ mod duplex;
 mod faults;
 mod generator;
 mod loopback;
+mod outside;
 mod pace;
 mod pattern;
 mod rate;
@@ -65,6 +67,7 @@ pub use duplex::{Discard, Duplex, Silence, Sink, Source};
 pub use faults::{FaultCounters, Faults, Faulty, PARTS_PER_MILLION};
 pub use generator::Generator;
 pub use loopback::Loopback;
+pub use outside::{LONGEST_CARRIED, OutsideCounters, SocketCable, SocketCableError, TapWire};
 pub use pattern::{MAX_FRAME, Pattern, Size, SizeError, Touch};
 pub use rate::{LINE_RATE, Rate, RateError, WIRE_OVERHEAD};
 pub use unplugged::Unplugged;

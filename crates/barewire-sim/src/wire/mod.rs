@@ -55,11 +55,13 @@ mod loopback;
 mod outside;
 mod pace;
 mod pattern;
+mod plug;
 mod rate;
 mod test_frame;
 mod unplugged;
 mod verifier;
 mod window;
+mod word;
 
 pub use cable::{CABLE_CAPACITY, CableCounters, CableEnd, cable, cable_with_capacity};
 pub use counters::{Counter, SinkCounters, SourceControl, SourceCounters, WireTotals};
@@ -69,9 +71,11 @@ pub use generator::Generator;
 pub use loopback::Loopback;
 pub use outside::{LONGEST_CARRIED, OutsideCounters, SocketCable, SocketCableError, TapWire};
 pub use pattern::{MAX_FRAME, Pattern, Size, SizeError, Touch};
+pub use plug::{Plugged, WireError, WireWatch};
 pub use rate::{LINE_RATE, Rate, RateError, WIRE_OVERHEAD};
 pub use unplugged::Unplugged;
 pub use verifier::Verifier;
+pub use word::{WireWord, WireWordError};
 
 use crate::time::Nanos;
 use std::os::fd::BorrowedFd;

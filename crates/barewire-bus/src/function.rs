@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use barewire_dma::DmaMap;
 
-use crate::{Bar, Interrupts};
+use crate::{Bar, BusError, Interrupts};
 
 /// A PCI function that a driver can open: its name, its configuration space, its registers and
 /// the memory it may see.
@@ -52,34 +52,42 @@ pub trait PciFunction: Send + Sync + 'static {
             reason: "there is no way to them: poll".to_owned(),
         })
     }
+
+    /// Whether the system has asked for the device to be given back, because it is about to be
+    /// unplugged or bound to another driver. It waits until that is done.
+    fn is_wanted_back(&self) -> bool {
+        false
+    }
 }
 
-/// An error on the way to a device.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum BusError {
-    /// There is no such window.
-    #[error("{device} has no memory window BAR{index}")]
-    NoBar {
-        /// The device's name.
-        device: String,
-        /// Which window was asked for.
-        index: u8,
-    },
-    /// The device does not answer.
-    #[error("{device} does not answer: {reason}")]
-    Unreachable {
-        /// The device's name.
-        device: String,
-        /// What was tried and what came of it.
-        reason: String,
-    },
-    /// The device's interrupts can't be had.
-    #[error("no interrupts of {device}: {reason}")]
-    NoInterrupts {
-        /// The device's name.
-        device: String,
-        /// Why not, and what would help.
-        reason: String,
-    },
+impl<F: PciFunction + ?Sized> PciFunction for Box<F> {
+    type Bar = F::Bar;
+
+    fn name(&self) -> &str {
+        (**self).name()
+    }
+
+    fn config_read32(&self, offset: u16) -> Result<u32, BusError> {
+        (**self).config_read32(offset)
+    }
+
+    fn config_write32(&self, offset: u16, value: u32) -> Result<(), BusError> {
+        (**self).config_write32(offset, value)
+    }
+
+    fn bar(&self, index: u8) -> Result<Self::Bar, BusError> {
+        (**self).bar(index)
+    }
+
+    fn dma(&self) -> Arc<dyn DmaMap> {
+        (**self).dma()
+    }
+
+    fn interrupts(&self, vectors: u16) -> Result<Interrupts, BusError> {
+        (**self).interrupts(vectors)
+    }
+
+    fn is_wanted_back(&self) -> bool {
+        (**self).is_wanted_back()
+    }
 }

@@ -13,16 +13,30 @@
     )
 )]
 
+mod address;
 mod bar;
+mod device_bar;
+mod error;
 mod event;
 mod function;
+mod host;
 mod interrupts;
 mod mapped;
+mod memlock;
+mod physical;
+mod sysfs;
 mod tap;
+mod uio;
+mod vfio;
 
+pub use address::{ParseAddressError, PciAddress};
 pub use bar::Bar;
+pub use device_bar::DeviceBar;
+pub use error::BusError;
 pub use event::Event;
-pub use function::{BusError, PciFunction};
+pub use function::PciFunction;
+pub use host::{Backend, Host, HostFunction};
 pub use interrupts::{InterruptKind, Interrupts};
 pub use mapped::MappedBar;
+pub use sysfs::{BarInfo, BarKind, GroupMember, IommuGroup, NetInterface, PciDevice, PcieLink};
 pub use tap::{Tap, TapError};

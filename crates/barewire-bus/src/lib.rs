@@ -28,6 +28,7 @@ mod sysfs;
 mod tap;
 mod uio;
 mod vfio;
+pub mod vfio_user;
 
 pub use address::{ParseAddressError, PciAddress};
 pub use bar::Bar;

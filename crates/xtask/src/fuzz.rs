@@ -6,6 +6,12 @@ use anyhow::{Context, Result, bail};
 
 /// Package, test binary and test of each target.
 const TARGETS: &[(&str, &str, &str)] = &[
+    ("barewire-bus", "vfio_user_peer", "any_bytes_do_no_harm"),
+    (
+        "barewire-bus",
+        "vfio_user_peer",
+        "messages_survive_any_cutting",
+    ),
     ("barewire", "lying_device", "a_lying_device_does_no_harm"),
     (
         "barewire-sim",

@@ -2,9 +2,11 @@
 #![forbid(unsafe_code)]
 
 mod fuzz;
+mod lab;
 mod unsafe_lines;
 
-use anyhow::Result;
+use std::process::ExitCode;
+
 use clap::{Parser, Subcommand};
 
 /// What a developer of barewire runs.
@@ -21,11 +23,21 @@ enum Command {
     Unsafe,
     /// Run the fuzz targets for longer than the tests do
     Fuzz(fuzz::Arguments),
+    /// Run Linux guests whose drivers judge the software cards
+    Lab(lab::Arguments),
 }
 
-fn main() -> Result<()> {
-    match Arguments::parse().command {
+fn main() -> ExitCode {
+    let done = match Arguments::parse().command {
         Command::Unsafe => unsafe_lines::run(),
         Command::Fuzz(arguments) => fuzz::run(&arguments),
+        Command::Lab(arguments) => lab::run(&arguments),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
     }
 }

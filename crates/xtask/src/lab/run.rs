@@ -1,0 +1,270 @@
+//! One guest, from its cards to its verdict.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail};
+use serde_json::Value;
+
+use super::children::{Running, check_stopped, last_lines};
+use super::control::{Control, Line};
+use super::description::Guest;
+use super::qemu::{Ends, Files, Place, Qemu, add_card};
+use super::screen::Task;
+use super::served::{Order, Served};
+
+/// How long a guest that has ended may take to power off.
+const POWER_OFF: Duration = Duration::from_secs(30);
+
+/// What a guest needs besides its script.
+pub(crate) struct Setting<'a> {
+    pub(crate) qemu: &'a Qemu,
+    pub(crate) kernel: PathBuf,
+    pub(crate) initramfs: PathBuf,
+    /// Where logs go.
+    pub(crate) folder: PathBuf,
+    /// The program `barewire`, where the guest has served cards.
+    pub(crate) barewire: Option<&'a Path>,
+    pub(crate) device: &'a str,
+    pub(crate) trace: bool,
+}
+
+/// What came out.
+#[derive(Default)]
+pub(crate) struct Outcome {
+    pub(crate) notes: Vec<String>,
+    /// Broken rules that the model counted; none where no card is served.
+    pub(crate) violations: Option<u64>,
+    /// Broken rules that are let through, with a reason.
+    pub(crate) exceptions: u64,
+}
+
+/// Runs a guest to its end. Nothing of it runs afterwards, whatever the outcome.
+pub(crate) fn run(guest: &Guest, setting: &Setting<'_>, task: &Task<'_>) -> Result<Outcome> {
+    let deadline = Instant::now() + Duration::from_secs(guest.needs.timeout);
+    // paths of sockets are short: at most 107 bytes
+    let sockets = tempfile::Builder::new().prefix("barewire-lab-").tempdir()?;
+    let console = setting.folder.join("console.log");
+    let control_path = sockets.path().join("control");
+    let mut machine = setting.qemu.machine(
+        &guest.needs,
+        &Files {
+            kernel: &setting.kernel,
+            initramfs: &setting.initramfs,
+            console: &console,
+            control: &control_path,
+        },
+    );
+    task.doing("starting");
+    let mut served = Vec::new();
+    for (index, card) in guest.needs.cards.iter().enumerate() {
+        let first = guest
+            .needs
+            .cards
+            .iter()
+            .position(|other| other.cable == card.cable);
+        let mut ends = Ends {
+            local: sockets.path().join(&card.cable),
+            remote: sockets.path().join(format!("{}.peer", card.cable)),
+        };
+        if first != Some(index) {
+            std::mem::swap(&mut ends.local, &mut ends.remote);
+        }
+        let address = format!("02:00:00:00:00:{:02x}", index + 1);
+        if card.is_served() {
+            let one = Served::start(&Order {
+                program: setting.barewire.context("barewire was not built")?,
+                device: setting.device,
+                address: &address,
+                cable: &ends,
+                socket: sockets.path().join(format!("card{index}")),
+                logs: setting.folder.join(format!("card{index}")),
+                trace: setting.trace,
+            })?;
+            add_card(
+                &mut machine,
+                index,
+                card,
+                &address,
+                Place::Served(&one.socket),
+            );
+            served.push(Some(one));
+        } else {
+            add_card(&mut machine, index, card, &address, Place::Cable(&ends));
+            served.push(None);
+        }
+    }
+    let log = setting.folder.join("qemu.log");
+    fs::write(
+        setting.folder.join("qemu.command"),
+        format!("{machine:?}\n"),
+    )?;
+    let mut control = Control::listen(&control_path)?;
+    let mut running = Running::logged("QEMU", &mut machine, &log)?;
+    task.doing("booting");
+    let mut outcome = Outcome::default();
+    let verdict = listen(
+        &mut control,
+        &mut running,
+        &mut served,
+        &mut outcome,
+        task,
+        deadline,
+    )
+    .with_context(|| trouble(&console, &log));
+    // the servers' reports count after a failure too: a violation may be its cause
+    if verdict.is_err() {
+        running.kill();
+    }
+    let reports = end_all(served, &mut outcome);
+    match (verdict, reports) {
+        (Ok(()), reports) => reports?,
+        (Err(error), Ok(())) => return Err(error),
+        (Err(error), Err(more)) => return Err(error.context(format!("{more:#}"))),
+    }
+    Ok(outcome)
+}
+
+/// The end of what the guest and QEMU printed.
+fn trouble(console: &Path, log: &Path) -> String {
+    let mut text = last_lines(console, 15);
+    if fs::metadata(log).is_ok_and(|data| data.len() > 0) {
+        text.push('\n');
+        text.push_str(&last_lines(log, 5));
+    }
+    text
+}
+
+/// Hears the guest out until it has powered off.
+fn listen(
+    control: &mut Control,
+    running: &mut Running,
+    served: &mut [Option<Served>],
+    outcome: &mut Outcome,
+    task: &Task<'_>,
+    mut deadline: Instant,
+) -> Result<()> {
+    let mut step = "booting".to_owned();
+    let mut done = false;
+    loop {
+        check_stopped()?;
+        match control.next()? {
+            Some(Line::Step(text)) => {
+                task.doing(&text);
+                step = text;
+            }
+            Some(Line::Note(text)) => outcome.notes.push(text),
+            Some(Line::Ask(words)) => {
+                let answer = answer(&words, served);
+                control.reply(answer)?;
+            }
+            Some(Line::Done) => {
+                done = true;
+                "powering off".clone_into(&mut step);
+                deadline = Instant::now() + POWER_OFF;
+            }
+            Some(Line::Fail(text)) => bail!("{step}: {text}"),
+            None => {
+                if let Some(status) = running.ended()? {
+                    if done && status.success() {
+                        return Ok(());
+                    }
+                    bail!("{step}: QEMU ended ({status})");
+                }
+                if Instant::now() >= deadline {
+                    bail!("{step}: not done in time");
+                }
+            }
+        }
+    }
+}
+
+/// Does what a guest asks for.
+fn answer(words: &[String], served: &mut [Option<Served>]) -> Result<String> {
+    let words: Vec<_> = words.iter().map(String::as_str).collect();
+    let [verb, card] = words[..] else {
+        bail!("the lab does not understand {words:?}");
+    };
+    let index: usize = card.parse().context("which card?")?;
+    let Some(Some(served)) = served.get_mut(index) else {
+        bail!("card {index} is not served by barewire");
+    };
+    match verb {
+        "counters" => Ok(flat(&served.counters()?)),
+        "hold" => served.hold(true).map(|()| String::new()),
+        "release" => served.hold(false).map(|()| String::new()),
+        _ => bail!("the lab can't {verb}: it knows counters, hold and release"),
+    }
+}
+
+/// Numbers of an object and of those inside it, as `a.b=1` with spaces between.
+fn flat(value: &Value) -> String {
+    fn add(prefix: &str, value: &Value, words: &mut Vec<String>) {
+        match value {
+            Value::Object(entries) => {
+                for (name, entry) in entries {
+                    let name = if prefix.is_empty() {
+                        name.clone()
+                    } else {
+                        format!("{prefix}.{name}")
+                    };
+                    add(&name, entry, words);
+                }
+            }
+            Value::Number(number) => words.push(format!("{prefix}={number}")),
+            Value::Array(entries) => words.push(format!("{prefix}={}", entries.len())),
+            _ => {}
+        }
+    }
+    let mut words = Vec::new();
+    add("", value, &mut words);
+    words.join(" ")
+}
+
+/// Ends the servers and adds up what they report; violations are a failure.
+fn end_all(served: Vec<Option<Served>>, outcome: &mut Outcome) -> Result<()> {
+    let mut failures = Vec::new();
+    for one in served.into_iter().flatten() {
+        match one.end() {
+            Ok(report) => {
+                outcome.exceptions += report.exceptions;
+                *outcome.violations.get_or_insert(0) += report.violations;
+                if report.violations > 0 {
+                    failures.push(format!(
+                        "{} violations: see {}\n{}",
+                        report.violations,
+                        report.file.display(),
+                        last_lines(&report.log, 10)
+                    ));
+                }
+            }
+            Err(error) => failures.push(format!("{error:#}")),
+        }
+    }
+    if failures.is_empty() {
+        Ok(())
+    } else {
+        bail!("{}", failures.join("\n"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn counters_are_flat() {
+        let value = serde_json::json!({ "nic": { "rx": 1, "name": "x" }, "list": [1, 2], "n": 0 });
+        let mut words: Vec<_> = flat(&value).split(' ').map(str::to_owned).collect();
+        words.sort();
+        assert_eq!(words, ["list=2", "n=0", "nic.rx=1"]);
+    }
+
+    #[test]
+    fn only_what_the_lab_can_do_is_done() {
+        assert!(answer(&["counters".into(), "0".into()], &mut [None]).is_err());
+        assert!(answer(&["counters".into()], &mut []).is_err());
+        assert!(answer(&["reboot".into(), "0".into()], &mut []).is_err());
+    }
+}

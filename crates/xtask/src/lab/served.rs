@@ -1,0 +1,190 @@
+//! Cards served by `barewire nic serve`.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail};
+use rustix::process::Signal;
+use serde_json::Value;
+
+use super::children::{LOOK, Running, check_stopped, command, last_lines};
+use super::qemu::Ends;
+
+/// How long a server may take until its socket is there, and to answer a signal.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// What begins the line in which a server tells its counters while it runs.
+const STATUS: &str = "status: ";
+
+/// A running server.
+pub(crate) struct Served {
+    running: Running,
+    /// Where QEMU finds it.
+    pub(crate) socket: PathBuf,
+    report: PathBuf,
+    log: PathBuf,
+}
+
+/// What to serve.
+pub(crate) struct Order<'a> {
+    pub(crate) program: &'a Path,
+    /// 82599, X540 or X550.
+    pub(crate) device: &'a str,
+    pub(crate) address: &'a str,
+    pub(crate) cable: &'a Ends,
+    pub(crate) socket: PathBuf,
+    /// Where the logs go, and the start of their names.
+    pub(crate) logs: PathBuf,
+    pub(crate) trace: bool,
+}
+
+impl Served {
+    /// Starts a server, and waits until it can be reached.
+    pub(crate) fn start(order: &Order<'_>) -> Result<Self> {
+        let mut serve = command(order.program);
+        serve
+            .args(["nic", "serve", "--strict", "--json"])
+            .args(["--device", order.device, "--mac", order.address])
+            .arg("--socket")
+            .arg(&order.socket)
+            .arg("--wire")
+            .arg(format!(
+                "cable:{},{}",
+                order.cable.local.display(),
+                order.cable.remote.display()
+            ));
+        if order.trace {
+            serve.arg("--trace").arg(order.logs.with_extension("trace"));
+        }
+        let report = order.logs.with_extension("json");
+        let log = order.logs.with_extension("log");
+        let mut served = Self {
+            running: Running::split("barewire nic serve", &mut serve, &report, &log)?,
+            socket: order.socket.clone(),
+            report,
+            log,
+        };
+        let deadline = Instant::now() + PATIENCE;
+        while !served.socket.exists() {
+            check_stopped()?;
+            if let Some(status) = served.running.ended()? {
+                bail!(
+                    "barewire nic serve ended ({status})\n{}",
+                    last_lines(&served.log, 8)
+                );
+            }
+            if Instant::now() >= deadline {
+                bail!(
+                    "barewire nic serve made no socket\n{}",
+                    last_lines(&served.log, 8)
+                );
+            }
+            sleep(LOOK);
+        }
+        Ok(served)
+    }
+
+    /// Holds the server still, or lets it go on.
+    pub(crate) fn hold(&self, still: bool) -> Result<()> {
+        self.running
+            .signal(if still { Signal::STOP } else { Signal::CONT })
+    }
+
+    /// What the server has counted so far.
+    pub(crate) fn counters(&mut self) -> Result<Value> {
+        let lines = |text: &str| text.lines().filter(|line| line.starts_with(STATUS)).count();
+        let before = lines(&self.text()?);
+        self.running.signal(Signal::USR1)?;
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let text = self.text()?;
+            if text.ends_with('\n')
+                && lines(&text) > before
+                && let Some(line) = text
+                    .lines()
+                    .rev()
+                    .find_map(|line| line.strip_prefix(STATUS))
+            {
+                return serde_json::from_str(line).context("the server's status is no JSON");
+            }
+            check_stopped()?;
+            if Instant::now() >= deadline || self.running.ended()?.is_some() {
+                bail!(
+                    "barewire nic serve tells no counters\n{}",
+                    last_lines(&self.log, 8)
+                );
+            }
+            sleep(LOOK);
+        }
+    }
+
+    fn text(&self) -> Result<String> {
+        let bytes =
+            fs::read(&self.log).with_context(|| format!("can't read {}", self.log.display()))?;
+        Ok(String::from_utf8_lossy(&bytes).into_owned())
+    }
+
+    /// Ends the server, and returns its report.
+    pub(crate) fn end(mut self) -> Result<Report> {
+        let status = self.running.terminate()?;
+        let text = fs::read_to_string(&self.report)
+            .with_context(|| format!("can't read {}", self.report.display()))?;
+        let Ok(value) = serde_json::from_str::<Value>(&text) else {
+            bail!(
+                "barewire nic serve ended ({status}) without a report\n{}",
+                last_lines(&self.log, 8)
+            );
+        };
+        let report = Report {
+            violations: count(&value["violations"])
+                .context("the server's report names no number of violations")?,
+            exceptions: count(&value["exceptions"]).unwrap_or(0),
+            file: self.report.clone(),
+            log: self.log.clone(),
+        };
+        if !status.success() && report.violations == 0 {
+            bail!(
+                "barewire nic serve ended ({status})\n{}",
+                last_lines(&self.log, 8)
+            );
+        }
+        Ok(report)
+    }
+}
+
+/// What a server said at its end.
+pub(crate) struct Report {
+    pub(crate) violations: u64,
+    pub(crate) exceptions: u64,
+    pub(crate) file: PathBuf,
+    pub(crate) log: PathBuf,
+}
+
+/// A number, or how often the entries of a list happened.
+fn count(value: &Value) -> Option<u64> {
+    match value {
+        Value::Array(entries) => Some(
+            entries
+                .iter()
+                .map(|entry| entry["count"].as_u64().unwrap_or(1))
+                .sum(),
+        ),
+        other => other.as_u64(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn violations_are_counted_as_number_or_list() {
+        assert_eq!(count(&serde_json::json!(3)), Some(3));
+        assert_eq!(count(&serde_json::json!([])), Some(0));
+        assert_eq!(count(&serde_json::json!(["a", "b"])), Some(2));
+        assert_eq!(count(&serde_json::json!([{ "count": 5 }, {}])), Some(6));
+        assert_eq!(count(&Value::Null), None);
+    }
+}

@@ -7,8 +7,9 @@ use std::time::{Duration, Instant};
 use crate::pattern::Pattern;
 use crate::{PATIENCE, tried};
 
-/// Datagrams that are under way at once: a card's ring and a socket's buffer hold them all.
-const WINDOW: u64 = 16;
+/// Datagrams that are under way at once, and bytes: a card's ring and a socket's buffer hold them.
+const WINDOW: usize = 16;
+const WINDOW_BYTES: usize = 60_000;
 
 /// How long a datagram may be under way before it counts as lost.
 const LOST: Duration = Duration::from_secs(5);
@@ -61,10 +62,11 @@ pub(crate) fn ask(address: &str, port: u16, count: u64, size: usize) -> Result<S
         }
     }
     let mut back = vec![false; usize::try_from(count).map_err(|_| "too many".to_owned())?];
+    let window = u64::try_from((WINDOW_BYTES / size).clamp(1, WINDOW)).unwrap_or(1);
     let (mut sent, mut received) = (0, 0);
     let mut last = Instant::now();
     while received < count {
-        while sent < count && sent - received < WINDOW {
+        while sent < count && sent - received < window {
             make(sent, &mut datagram);
             tried("send", socket.send(&datagram))?;
             sent += 1;

@@ -87,18 +87,32 @@ pub(crate) enum Iommu {
 
 /// All guests, by name.
 pub(crate) fn all() -> Result<Vec<Guest>> {
-    let folder = folder().join("guests");
+    scripts(&folder().join("guests"))?
+        .iter()
+        .map(|path| Guest::read(path))
+        .collect()
+}
+
+/// What guests' scripts are made of, by file name.
+pub(crate) fn parts() -> Result<Vec<(String, PathBuf)>> {
+    let scripts = scripts(&folder().join("parts"))?;
+    let named = scripts.into_iter().filter_map(|path| {
+        let name = path.file_name()?.to_string_lossy().into_owned();
+        Some((name, path))
+    });
+    Ok(named.collect())
+}
+
+/// The shell scripts in a folder, in order.
+fn scripts(folder: &Path) -> Result<Vec<PathBuf>> {
     let entries =
-        fs::read_dir(&folder).with_context(|| format!("can't read {}", folder.display()))?;
-    let mut guests = Vec::new();
-    for entry in entries {
-        let path = entry?.path();
-        if path.extension().is_some_and(|extension| extension == "sh") {
-            guests.push(Guest::read(&path)?);
-        }
-    }
-    guests.sort_by(|a, b| a.name.cmp(&b.name));
-    Ok(guests)
+        fs::read_dir(folder).with_context(|| format!("can't read {}", folder.display()))?;
+    let mut scripts = entries
+        .map(|entry| entry.map(|entry| entry.path()))
+        .collect::<Result<Vec<_>, _>>()?;
+    scripts.retain(|path| path.extension().is_some_and(|extension| extension == "sh"));
+    scripts.sort();
+    Ok(scripts)
 }
 
 /// The guests of these names, or all without names.

@@ -1,6 +1,7 @@
 #!/usr/bin/busybox sh
 # The first process of every guest: sets the system up, runs the guest's script, powers off.
 busybox=/usr/bin/busybox
+$busybox chmod 755 /
 $busybox mount -t proc proc /proc
 $busybox mount -t sysfs sys /sys
 $busybox mount -t devtmpfs dev /dev

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result};
 use cpio::newc::{Builder, ModeFileType, trailer};
 
-use super::description::Guest;
+use super::description::{self, Guest};
 use super::kernel::Kernel;
 use super::libraries::{self, Libraries};
 use super::packages::Packages;
@@ -62,9 +62,10 @@ impl Initramfs {
         for folder in FOLDERS {
             system.folder(Path::new(folder))?;
         }
-        let lab = super::description::folder();
-        system.copy("init", &lab.join("init.sh"), true)?;
-        system.copy("lab/steps.sh", &lab.join("steps.sh"), false)?;
+        system.copy("init", &description::folder().join("init.sh"), true)?;
+        for (name, file) in description::parts()? {
+            system.copy(&format!("lab/{name}"), &file, false)?;
+        }
         system.copy("lab/guest.sh", &guest.script, false)?;
         let mut loaders = BTreeSet::new();
         let mut shared = Libraries::new();
@@ -73,6 +74,12 @@ impl Initramfs {
             let program = packages.program(name)?;
             let file = program.root.join(program.path);
             system.copy(program.path, &file, true)?;
+            for path in program.files {
+                system.copy(path, &program.root.join(path), true)?;
+            }
+            for (link, target) in program.links {
+                system.link(link, target)?;
+            }
             let before = shared.len();
             libraries::add_needed(&file, &program.root, &mut shared)?;
             for library in program.loads {

@@ -44,6 +44,7 @@ const TOOLS: Kit = Kit {
 const DPDK: Kit = Kit {
     name: "dpdk",
     packages: &[
+        "coreutils",
         "libgcc-s1",
         "librte-mempool-ring25",
         "librte-net-e1000-25",
@@ -63,6 +64,20 @@ struct Program {
     path: &'static str,
     /// Libraries that it loads while it runs.
     loads: &'static [&'static str],
+    /// Other files that it needs.
+    files: &'static [&'static str],
+    /// Links in the guest, and where they lead.
+    links: &'static [(&'static str, &'static str)],
+}
+
+/// The link of a DPDK driver to its library.
+macro_rules! driver {
+    ($name:literal) => {
+        (
+            concat!("usr/lib/dpdk/librte_", $name, ".so"),
+            concat!("/usr/lib/x86_64-linux-gnu/librte_", $name, ".so.25"),
+        )
+    };
 }
 
 const PROGRAMS: &[Program] = &[
@@ -71,30 +86,40 @@ const PROGRAMS: &[Program] = &[
         kit: &TOOLS,
         path: "usr/bin/busybox",
         loads: &[],
+        files: &[],
+        links: &[],
     },
     Program {
         name: "kmod",
         kit: &TOOLS,
         path: "usr/bin/kmod",
         loads: &[],
+        files: &[],
+        links: &[],
     },
     Program {
         name: "ip",
         kit: &TOOLS,
         path: "usr/bin/ip",
         loads: &[],
+        files: &[],
+        links: &[],
     },
     Program {
         name: "ethtool",
         kit: &TOOLS,
         path: "usr/sbin/ethtool",
         loads: &[],
+        files: &[],
+        links: &[],
     },
     Program {
         name: "ping",
         kit: &TOOLS,
         path: "usr/bin/ping",
         loads: &[],
+        files: &[],
+        links: &[],
     },
     Program {
         name: "testpmd",
@@ -109,6 +134,17 @@ const PROGRAMS: &[Program] = &[
             "librte_net_ixgbe.so.25",
             "librte_net_virtio.so.25",
         ],
+        // has it print lines when they are complete, though it is not at a terminal
+        files: &["usr/libexec/coreutils/libstdbuf.so"],
+        // it loads drivers from a folder; two copies of one would not do
+        links: &[
+            driver!("bus_pci"),
+            driver!("bus_vdev"),
+            driver!("mempool_ring"),
+            driver!("net_e1000"),
+            driver!("net_ixgbe"),
+            driver!("net_virtio"),
+        ],
     },
 ];
 
@@ -120,6 +156,10 @@ pub(crate) struct Fetched {
     pub(crate) path: &'static str,
     /// Libraries that it loads while it runs.
     pub(crate) loads: &'static [&'static str],
+    /// Other files that it needs.
+    pub(crate) files: &'static [&'static str],
+    /// Links in the guest, and where they lead.
+    pub(crate) links: &'static [(&'static str, &'static str)],
 }
 
 /// Fetches packages when they are asked for, and not before.
@@ -145,7 +185,7 @@ impl<'a> Packages<'a> {
     pub(crate) fn apt(&self) -> Result<&Apt> {
         if self.apt.get().is_none() {
             let task = self.screen.task("packages");
-            task.doing("fetching Debian's lists of packages");
+            task.doing("looking Debian's packages up");
             let _first = self.apt.set(Apt::open(self.cache, self.mirror)?);
         }
         self.apt.get().context("apt is not set up")
@@ -169,6 +209,8 @@ impl<'a> Packages<'a> {
             root: self.kit(program.kit)?,
             path: program.path,
             loads: program.loads,
+            files: program.files,
+            links: program.links,
         })
     }
 

@@ -149,6 +149,9 @@ fn listen(
     let mut done = false;
     loop {
         check_stopped()?;
+        for one in served.iter_mut().flatten() {
+            one.release_in_time()?;
+        }
         match control.next()? {
             Some(Line::Step(text)) => {
                 task.doing(&text);
@@ -183,18 +186,20 @@ fn listen(
 /// Does what a guest asks for.
 fn answer(words: &[String], served: &mut [Option<Served>]) -> Result<String> {
     let words: Vec<_> = words.iter().map(String::as_str).collect();
-    let [verb, card] = words[..] else {
+    let [verb, card, ref rest @ ..] = words[..] else {
         bail!("the lab does not understand {words:?}");
     };
     let index: usize = card.parse().context("which card?")?;
     let Some(Some(served)) = served.get_mut(index) else {
         bail!("card {index} is not served by barewire");
     };
-    match verb {
-        "counters" => Ok(flat(&served.counters()?)),
-        "hold" => served.hold(true).map(|()| String::new()),
-        "release" => served.hold(false).map(|()| String::new()),
-        _ => bail!("the lab can't {verb}: it knows counters, hold and release"),
+    match (verb, rest) {
+        ("counters", []) => Ok(flat(&served.counters()?)),
+        ("hold", [time]) => {
+            let time = Duration::from_millis(time.parse().context("how many milliseconds?")?);
+            served.hold(time).map(|()| String::new())
+        }
+        _ => bail!("the lab can't {verb}: it knows `counters CARD` and `hold CARD MILLISECONDS`"),
     }
 }
 

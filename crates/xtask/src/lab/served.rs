@@ -15,6 +15,9 @@ use super::qemu::Ends;
 /// How long a server may take until its socket is there, and to answer a signal.
 const PATIENCE: Duration = Duration::from_secs(20);
 
+/// How long a server can be held still; QEMU would take it for dead after a minute.
+const LONGEST_HOLD: Duration = Duration::from_secs(10);
+
 /// What begins the line in which a server tells its counters while it runs.
 const STATUS: &str = "status: ";
 
@@ -25,6 +28,8 @@ pub(crate) struct Served {
     pub(crate) socket: PathBuf,
     report: PathBuf,
     log: PathBuf,
+    /// When a server that is held still goes on.
+    held: Option<Instant>,
 }
 
 /// What to serve.
@@ -65,6 +70,7 @@ impl Served {
             socket: order.socket.clone(),
             report,
             log,
+            held: None,
         };
         let deadline = Instant::now() + PATIENCE;
         while !served.socket.exists() {
@@ -86,10 +92,24 @@ impl Served {
         Ok(served)
     }
 
-    /// Holds the server still, or lets it go on.
-    pub(crate) fn hold(&self, still: bool) -> Result<()> {
-        self.running
-            .signal(if still { Signal::STOP } else { Signal::CONT })
+    /// Holds the server still for a while. The guest may stand still with it, so it can't be the
+    /// one that ends this.
+    pub(crate) fn hold(&mut self, time: Duration) -> Result<()> {
+        if time > LONGEST_HOLD {
+            bail!("a card is held for {LONGEST_HOLD:?} at most");
+        }
+        self.running.signal(Signal::STOP)?;
+        self.held = Some(Instant::now() + time);
+        Ok(())
+    }
+
+    /// Lets a server go on whose time is over.
+    pub(crate) fn release_in_time(&mut self) -> Result<()> {
+        if self.held.is_some_and(|until| Instant::now() >= until) {
+            self.held = None;
+            self.running.signal(Signal::CONT)?;
+        }
+        Ok(())
     }
 
     /// What the server has counted so far.

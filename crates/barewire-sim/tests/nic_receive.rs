@@ -201,6 +201,7 @@ fn enable_rss(rig: &Rig, mrqc: Mrqc) {
         let entry = |at: u32| ((index * 4 + at) % 16) << (8 * at);
         rig.write(&RETA, index, entry(0) | entry(1) | entry(2) | entry(3));
     }
+    rig.write(&RXCSUM, 0, Rxcsum::new().with_pcsd(true).into_bits());
     rig.write(&MRQC, 0, mrqc.with_mrqe(mrqe::RSS).into_bits());
 }
 

@@ -170,9 +170,11 @@ fn buffer_sizes_and_formats() {
     let rig = ready();
     try_rx(
         &rig,
-        one_buffer().with_desctype(desctype::ADVANCED_HEADER_SPLIT),
+        one_buffer()
+            .with_desctype(desctype::ADVANCED_HEADER_SPLIT)
+            .with_bsizeheader(0),
     );
-    rig.assert_violation(Rule::NotImplemented, "RXDCTL[0]");
+    rig.assert_violation(Rule::ForbiddenValue, "RXDCTL[0]");
 }
 
 #[test]
@@ -339,7 +341,11 @@ fn transmit_descriptors() {
             "context was never set",
         ),
         (whole.with_ifcs(false), Rule::Frame, "IFCS"),
-        (whole.with_tse(true), Rule::NotImplemented, "TSE"),
+        (
+            whole.with_tse(true),
+            Rule::Descriptor,
+            "context was never set",
+        ),
         (whole.with_ipsec(true), Rule::NotImplemented, "IPsec"),
         (Data::whole_packet(16), Rule::Frame, "17 bytes"),
         (Data::whole_packet(1515), Rule::Frame, "MAXFRS"),

@@ -66,9 +66,9 @@ fn is_right(total: u64) -> bool {
     total != 0 && total.is_multiple_of(0xFFFF)
 }
 
-/// The checksum of some bytes: the complement of their sum.
-pub(super) fn internet(bytes: &[u8]) -> u16 {
-    (!fold(sum(bytes))).swap_bytes()
+/// The checksum of some bytes and one more 16-bit number: the complement of their sum.
+pub(super) fn internet(bytes: &[u8], more: u16) -> u16 {
+    (!fold(sum(bytes) + in_packet(more))).swap_bytes()
 }
 
 /// Checks the checksums of a received frame.
@@ -119,7 +119,7 @@ pub(super) fn verify(frame: &[u8], headers: &Headers) -> Verdict {
     Verdict(found)
 }
 
-const CRC: [u32; 256] = {
+const fn table(polynomial: u32) -> [u32; 256] {
     let mut table = [0u32; 256];
     let mut index = 0u32;
     while index < 256 {
@@ -127,7 +127,7 @@ const CRC: [u32; 256] = {
         let mut bit = 0;
         while bit < 8 {
             value = if value & 1 == 1 {
-                value >> 1 ^ 0xEDB8_8320
+                value >> 1 ^ polynomial
             } else {
                 value >> 1
             };
@@ -137,24 +137,38 @@ const CRC: [u32; 256] = {
         index += 1;
     }
     table
-};
+}
+
+const ETHERNET: [u32; 256] = table(0xEDB8_8320);
+const CASTAGNOLI: [u32; 256] = table(0x82F6_3B78);
+
+#[inline]
+fn crc(table: &[u32; 256], bytes: &[u8]) -> u32 {
+    !bytes.iter().fold(u32::MAX, |crc, byte| {
+        table[usize::from(crc.to_le_bytes()[0] ^ byte)] ^ crc >> 8
+    })
+}
 
 /// The frame check sequence; its bytes follow the frame lowest first (IEEE 802.3 §3.2.9).
 pub(super) fn crc32(bytes: &[u8]) -> u32 {
-    !bytes.iter().fold(u32::MAX, |crc, byte| {
-        CRC[usize::from(crc.to_le_bytes()[0] ^ byte)] ^ crc >> 8
-    })
+    crc(&ETHERNET, bytes)
+}
+
+/// The checksum of SCTP; its bytes lie in the packet lowest first (RFC 9260 §6.8).
+pub(super) fn crc32c(bytes: &[u8]) -> u32 {
+    crc(&CASTAGNOLI, bytes)
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::parse::parse;
+    use super::super::parse::{Tags, parse};
     use super::*;
     use proptest::prelude::*;
 
     #[test]
     fn the_fcs_of_a_known_text() {
         assert_eq!(crc32(b"123456789"), 0xCBF4_3926);
+        assert_eq!(crc32c(b"123456789"), 0xE306_9283);
     }
 
     #[test]
@@ -163,9 +177,9 @@ mod tests {
             0x45, 0x00, 0x00, 0x73, 0x00, 0x00, 0x40, 0x00, 0x40, 0x11, 0x00, 0x00, 0xc0, 0xa8,
             0x00, 0x01, 0xc0, 0xa8, 0x00, 0xc7,
         ];
-        assert_eq!(internet(&header), 0xb861);
+        assert_eq!(internet(&header, 0), 0xb861);
         header[10..12].copy_from_slice(&[0xb8, 0x61]);
-        assert_eq!(internet(&header), 0);
+        assert_eq!(internet(&header, 0), 0);
     }
 
     proptest! {
@@ -187,17 +201,17 @@ mod tests {
                 let mut frame = vec![0; 60];
                 frame[12..14].copy_from_slice(&[8, 0]);
                 frame[14..34].copy_from_slice(&[0x45, 0, 0, 34, 0, 0, 0, 0, 64, 17, 0, 0, 10, 0, 0, 1, 10, 0, 0, 2]);
-                let ip = internet(&frame[14..34]);
+                let ip = internet(&frame[14..34], 0);
                 frame[24..26].copy_from_slice(&ip.to_be_bytes());
                 frame[34..48].copy_from_slice(&[0, 7, 0, 9, 0, 14, 0, 0, 1, 2, 3, 4, 5, 6]);
                 let total = sum(&frame[26..34]) + in_packet(17) + in_packet(14) + sum(&frame[34..48]);
                 let l4 = (!fold(total)).swap_bytes();
                 frame[40..42].copy_from_slice(&l4.to_be_bytes());
-                let headers = parse(&frame, 0x8100);
+                let headers = parse(&frame, Tags::usual());
                 let verdict = verify(&frame, &headers);
     prop_assert_eq!(verdict.0, Verdict::IP | Verdict::L4 | Verdict::UDP);
                 frame[at] ^= change;
-                let headers = parse(&frame, 0x8100);
+                let headers = parse(&frame, Tags::usual());
                 let verdict = verify(&frame, &headers);
                 let all = Verdict::IP | Verdict::L4;
                 prop_assert!(verdict.is_wrong() || verdict.0 & all != all);

@@ -69,6 +69,17 @@ impl Model {
             Role::TxHead => self.tx[index].ring.head,
             Role::RxTail => self.rx[index].ring.tail,
             Role::TxTail => self.tx[index].ring.tail,
+            Role::Fdirctrl => self.read_fdirctrl(),
+            Role::Fdirfree => self.read_fdirfree(),
+            Role::FlowCount => self.read_flow_count(slot.register),
+            Role::ReceiveStamp => {
+                self.free_receive_stamp();
+                self.registers.at(slot)
+            }
+            Role::TransmitStamp => {
+                self.free_transmit_stamp();
+                self.registers.at(slot)
+            }
             Role::Count(counter) => self.statistics.read(counter, index),
             Role::OctetsLow(counter) => self.statistics.read_low(counter, index),
             Role::OctetsHigh(counter) => {
@@ -221,8 +232,18 @@ impl Model {
                     "addresses and lengths are multiples of 128 bytes".into()
                 });
             }
-            Role::Rxpbsize | Role::Security | Role::Dmatxctl => self.decode_port(),
-            Role::LinkMode => self.write_autoc(value),
+            Role::Rxpbsize | Role::Security | Role::Port => self.decode_port(),
+            Role::CtrlExt => {
+                self.filter.mark_stale();
+                self.clear_bits(slot, new);
+            }
+            Role::Fdirctrl => self.write_fdirctrl(new),
+            Role::Fdircmd => self.write_fdircmd(slot, value),
+            Role::FlowFields => self.decode_flow_director(),
+            Role::LinkMode => {
+                self.write_autoc(value);
+                self.decode_port();
+            }
             Role::Msca => self.write_msca(new),
             Role::RxTail => self.write_tail(super::doorbell::Direction::Receive, index, new),
             Role::TxTail => self.write_tail(super::doorbell::Direction::Transmit, index, new),

@@ -1,12 +1,15 @@
 //! Which frames are accepted (82599 §7.1.1).
 
 use barewire_spec::ixgbe as spec;
-use barewire_spec::ixgbe::{Fctrl, Mcstctrl, Mrqc, Rah, Vlnctrl, limits, mrqe, rss};
+use barewire_spec::ixgbe::{
+    CtrlExt, Fctrl, Mcstctrl, Mrqc, Rah, Rxcsum, Vlnctrl, limits, mrqe, rss,
+};
 
 use super::Device;
-use super::parse::Headers;
+use super::parse::{Headers, Tags};
 use super::registers::Registers;
 use super::rss::{Hash, KEY_BYTES, Toeplitz, hash};
+use super::steering::Steering;
 
 /// The broadcast address, the first byte lowest.
 const BROADCAST: u64 = 0xFFFF_FFFF_FFFF;
@@ -31,7 +34,9 @@ pub(super) struct Filter {
     /// The offset in bits of the twelve that index the multicast table, if it is used.
     multicast: Option<u32>,
     table: Box<[u32; 128]>,
-    pub(super) vet: u16,
+    pub(super) tags: Tags,
+    pub(super) checksums: Rxcsum,
+    pub(super) steering: Steering,
     vlan: Vlnctrl,
     vlans: Box<[u32; 128]>,
     mrqc: Mrqc,
@@ -48,7 +53,9 @@ impl Filter {
             addresses: Vec::new(),
             multicast: None,
             table: Box::new([0; 128]),
-            vet: 0x8100,
+            tags: Tags::usual(),
+            checksums: Rxcsum::new(),
+            steering: Steering::default(),
             vlan: Vlnctrl::new(),
             vlans: Box::new([0; 128]),
             mrqc: Mrqc::new(),
@@ -92,7 +99,17 @@ impl Filter {
             _ => 32,
         });
         self.vlan = Vlnctrl::from_bits(registers.of(&spec::VLNCTRL));
-        self.vet = self.vlan.vet();
+        let extended = CtrlExt::from_bits(registers.of(&spec::CTRL_EXT)).extended_vlan();
+        self.tags = Tags {
+            vlan: self.vlan.vet(),
+            // The type is in the register's high half.
+            outer: extended.then(|| {
+                let [_, _, low, high] = registers.of(&spec::EXVET).to_le_bytes();
+                u16::from_le_bytes([low, high])
+            }),
+        };
+        self.checksums = Rxcsum::from_bits(registers.of(&spec::RXCSUM));
+        self.steering.decode(registers);
         for (index, (multicast, vlan)) in
             (0..).zip(self.table.iter_mut().zip(self.vlans.iter_mut()))
         {
@@ -115,6 +132,16 @@ impl Filter {
                 .to_le_bytes()
                 .map(|entry| entry & mask);
         }
+    }
+
+    /// Whether filters that choose a queue ahead of RSS are in use.
+    pub(super) fn is_steering(&self) -> bool {
+        !self.steering.is_empty()
+    }
+
+    /// Whether frames with errors are stored.
+    pub(super) fn stores_bad(&self) -> bool {
+        self.control.sbp()
     }
 
     /// Whether the destination is one the device listens to (82599 §7.1.1.1).
@@ -176,6 +203,13 @@ impl Filter {
             return (hash, 0);
         }
         let entry = usize::try_from(hash.value).unwrap_or(0) % rss::RETA_ENTRIES;
-        (hash, usize::from(self.queues[entry]))
+        let queue = usize::from(self.queues[entry]);
+        // In place of the hash descriptors may tell of fragments.
+        let told = if self.checksums.pcsd() {
+            hash
+        } else {
+            Hash::default()
+        };
+        (told, queue)
     }
 }

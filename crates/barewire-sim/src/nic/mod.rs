@@ -8,13 +8,19 @@
 //! a panic. What the hardware has and the model has not is listed in [`UNIMPLEMENTED`], and asking
 //! for it is a violation too.
 
+mod arrival;
 mod bar;
 mod checksum;
+mod coalescing;
 mod config_space;
 mod control;
+mod delivery;
 mod doorbell;
 mod eeprom;
 mod filter;
+mod flow_director;
+mod flow_hash;
+mod header_split;
 mod interrupt;
 mod iommu;
 mod link;
@@ -22,6 +28,7 @@ mod model;
 mod offload;
 mod packet_buffer;
 mod parse;
+mod pause;
 mod queue;
 mod receive;
 mod refusal;
@@ -30,7 +37,10 @@ mod reset;
 mod rings;
 mod roles;
 mod rss;
+mod segmentation;
 mod statistics;
+mod steering;
+mod time_stamps;
 mod transmit;
 mod unimplemented;
 

@@ -5,21 +5,26 @@ use std::time::Instant;
 use barewire_spec::ixgbe as spec;
 use barewire_spec::ixgbe::{Hlreg0, Maxfrs, Rxctrl, Rxpbsize, limits};
 
+use super::coalescing::Coalescing;
 use super::config_space::ConfigSpace;
 use super::doorbell::{Direction, Doorbells, QUEUES};
 use super::filter::Filter;
+use super::flow_director::FlowDirector;
 use super::interrupt::Signal;
 use super::iommu::{Fault, Iommu};
 use super::link::Link;
 use super::packet_buffer::PacketBuffer;
+use super::pause::{PauseState, Pauses};
 use super::queue::{RxQueue, TxQueue};
 use super::registers::Registers;
 use super::reset::Resets;
+use super::segmentation::FlagMasks;
 use super::statistics::Statistics;
+use super::time_stamps::Stamps;
 use super::{Device, NicConfig, eeprom};
 use crate::time::Nanos;
 use crate::violation::{Rule, Violation, ViolationLog};
-use crate::wire::Wire;
+use crate::wire::{Loopback, Wire};
 
 /// Device time that one access to a control register takes in stepped mode.
 const ACCESS: Nanos = Nanos(1_000);
@@ -60,6 +65,14 @@ pub(super) struct Port {
     pub(super) append_fcs: bool,
     pub(super) strip_fcs: bool,
     pub(super) packet_buffer: usize,
+    /// Where tags are inserted, their `EtherType`, and how many bytes of tags a frame may have
+    /// beyond its largest size.
+    pub(super) tag_at: usize,
+    pub(super) tag_kind: u16,
+    pub(super) tag_room: usize,
+    pub(super) flag_masks: FlagMasks,
+    pub(super) stamps: Stamps,
+    pub(super) pauses: Pauses,
 }
 
 /// One device.
@@ -72,8 +85,13 @@ pub(super) struct Model {
     pub(super) pci: ConfigSpace,
     pub(super) iommu: Iommu,
     pub(super) wire: Box<dyn Wire>,
+    /// Where what is sent comes back, while the MAC's loopback is on.
+    pub(super) looped: Option<Box<Loopback>>,
     pub(super) statistics: Statistics,
     pub(super) filter: Filter,
+    pub(super) flow_director: FlowDirector,
+    pub(super) coalescing: Coalescing,
+    pub(super) pause: PauseState,
     pub(super) rx: Vec<RxQueue>,
     pub(super) tx: Vec<TxQueue>,
     /// Transmit queues that run, in the order of their turns.
@@ -107,8 +125,12 @@ impl Model {
             pci: ConfigSpace::new(&config),
             iommu: Iommu::new(),
             wire,
+            looped: None,
             statistics: Statistics::new(),
             filter: Filter::new(),
+            flow_director: FlowDirector::default(),
+            coalescing: Coalescing::default(),
+            pause: PauseState::default(),
             rx: (0..QUEUES).map(|_| RxQueue::default()).collect(),
             tx: (0..QUEUES).map(|_| TxQueue::default()).collect(),
             sending_queues: Vec::new(),
@@ -212,6 +234,9 @@ impl Model {
         }
         busy |= self.transmit(BURST);
         busy |= self.receive(BURST);
+        if self.port.pauses.sends() {
+            self.pause_partner();
+        }
         busy
     }
 
@@ -230,16 +255,43 @@ impl Model {
         let stopped = spec::Sectxctrl::from_bits(self.registers.of(&spec::SECTXCTRL)).tx_dis();
         let size = Rxpbsize::from_bits(self.registers.get(&spec::RXPBSIZE, 0)).size();
         let master = !self.resets.master_disabled;
+        let looped = hlreg0.lpbk();
+        if looped != self.looped.is_some() {
+            self.looped = looped.then(|| Box::new(Loopback::new()));
+        }
+        let connected = self.link.is_up() || looped && self.is_link_forced();
+        let double = dmatxctl.gdv();
+        let first = spec::Dtxtcpflgl::from_bits(self.registers.of(&spec::DTXTCPFLGL));
+        let last = spec::Dtxtcpflgh::from_bits(self.registers.of(&spec::DTXTCPFLGH));
         self.port = Port {
             master: self.pci.is_master(),
-            receiving: rxctrl.rxen() && !held && self.link.is_up() && master,
-            sending: dmatxctl.te() && !stopped && self.link.is_up() && master,
+            receiving: rxctrl.rxen() && !held && connected && master,
+            sending: dmatxctl.te() && !stopped && connected && master,
             largest: largest as usize,
             pad: hlreg0.txpaden(),
             append_fcs: hlreg0.txcrcen(),
             strip_fcs: hlreg0.rxcrcstrp(),
             packet_buffer: (usize::from(size) * 1024).min(self.config.rx_packet_buffer),
+            tag_at: if double { 16 } else { 12 },
+            tag_kind: dmatxctl.vt(),
+            tag_room: if double { 8 } else { 4 },
+            flag_masks: FlagMasks {
+                first: first.first_seg(),
+                middle: first.mid_seg(),
+                last: last.lst_seg(),
+            },
+            stamps: Stamps::decode(&self.registers),
+            pauses: Pauses::decode(&self.registers),
         };
+    }
+
+    /// Whether software forces the link up, as it does for the MAC's loopback.
+    fn is_link_forced(&self) -> bool {
+        if self.is_copper() {
+            spec::Macc::from_bits(self.registers.of(&spec::MACC)).flu()
+        } else {
+            spec::Autoc::from_bits(self.registers.of(&spec::AUTOC)).flu()
+        }
     }
 
     /// Whether the configuration space lets the device reach memory. Says so if not: this is

@@ -13,6 +13,15 @@ pub(super) struct Arrival {
     pub(super) vlan: Option<u16>,
     /// Which receive queue it goes to.
     pub(super) queue: usize,
+    /// There is an outer tag, so that the other one is behind it.
+    pub(super) outer: bool,
+}
+
+impl Arrival {
+    /// Where the tag is that may be taken out.
+    pub(super) fn tag_at(&self) -> usize {
+        if self.outer { 16 } else { 12 }
+    }
 }
 
 /// A frame in the buffer.
@@ -53,6 +62,11 @@ impl PacketBuffer {
     #[inline]
     pub(super) fn is_empty(&self) -> bool {
         self.waiting.is_empty()
+    }
+
+    /// Bytes in use.
+    pub(super) fn used(&self) -> usize {
+        self.used
     }
 
     /// Puts a frame at the end if a buffer of `capacity` bytes has room for it, and leaves an empty vector

@@ -10,16 +10,40 @@ const SCTP: u8 = 132;
 /// IPv6 extension headers that may be skipped: hop-by-hop, routing, destination options.
 const EXTENSIONS: [u8; 3] = [0, 43, 60];
 const FRAGMENT: u8 = 44;
+const ESP: u8 = 50;
+const AH: u8 = 51;
+
+/// The `EtherType`s of VLAN tags.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Tags {
+    pub(crate) vlan: u16,
+    /// That of an outer tag, where frames have one.
+    pub(crate) outer: Option<u16>,
+}
+
+impl Tags {
+    /// One tag, with the usual type.
+    pub(crate) const fn usual() -> Self {
+        Self {
+            vlan: 0x8100,
+            outer: None,
+        }
+    }
+}
 
 /// The packet type field of a write-back, before its shift (82599 §7.1.6.2).
 pub(crate) mod packet_type {
     pub(crate) const IPV4: u16 = 0x001;
-    pub(crate) const IPV4_OPTIONS: u16 = 0x002;
+    pub(crate) const IPV4_OPTIONS: u16 = 0x003;
     pub(crate) const IPV6: u16 = 0x004;
-    pub(crate) const IPV6_EXTENSIONS: u16 = 0x008;
+    pub(crate) const IPV6_EXTENSIONS: u16 = 0x00C;
     pub(crate) const TCP: u16 = 0x010;
     pub(crate) const UDP: u16 = 0x020;
     pub(crate) const SCTP: u16 = 0x040;
+    pub(crate) const ESP: u16 = 0x100;
+    pub(crate) const AH: u16 = 0x200;
+    /// An `EtherType` filter matched; its number is in the lowest bits.
+    pub(crate) const L2: u16 = 0x800;
 }
 
 /// Which network layer a frame has.
@@ -46,6 +70,8 @@ pub(crate) enum Transport {
 pub(crate) struct Headers {
     /// The VLAN tag, if the frame has one.
     pub(crate) vlan: Option<u16>,
+    /// There is an outer tag as well.
+    pub(crate) outer: bool,
     pub(crate) network: Network,
     pub(crate) transport: Transport,
     /// Where the network header starts.
@@ -60,6 +86,16 @@ pub(crate) struct Headers {
     pub(crate) kind: u16,
     /// The transport header is behind extension headers.
     pub(crate) extended: bool,
+    /// It is a piece of a packet.
+    pub(crate) fragment: bool,
+}
+
+impl Headers {
+    /// Bytes of all tags.
+    #[inline]
+    pub(crate) fn tags(&self) -> usize {
+        4 * (usize::from(self.vlan.is_some()) + usize::from(self.outer))
+    }
 }
 
 #[inline]
@@ -72,16 +108,16 @@ fn narrow(position: usize) -> u16 {
     u16::try_from(position).unwrap_or(u16::MAX)
 }
 
-/// Parses a frame without FCS. `vet` is the `EtherType` of VLAN tags.
+/// Parses a frame without FCS.
 #[inline]
-pub(crate) fn parse(frame: &[u8], vet: u16) -> Headers {
+pub(crate) fn parse(frame: &[u8], tags: Tags) -> Headers {
     if let Some(first) = frame.first_chunk::<54>()
         && let Some(headers) = usual(first, frame.len())
-        && vet != IPV4
+        && tags.vlan != IPV4
     {
         return headers;
     }
-    any(frame, vet)
+    any(frame, tags)
 }
 
 /// Parses an untagged IPv4 packet without options that carries UDP or TCP: nearly all there are.
@@ -100,6 +136,7 @@ fn usual(first: &[u8; 54], length: usize) -> Option<Headers> {
     };
     (total >= shortest).then_some(Headers {
         vlan: None,
+        outer: false,
         network: Network::V4,
         transport,
         l3: 14,
@@ -108,23 +145,32 @@ fn usual(first: &[u8; 54], length: usize) -> Option<Headers> {
         end,
         kind: kind | packet_type::IPV4,
         extended: false,
+        fragment: false,
     })
 }
 
 /// Parses any frame.
-fn any(frame: &[u8], vet: u16) -> Headers {
+fn any(frame: &[u8], tags: Tags) -> Headers {
     let mut headers = Headers::default();
     let Some(mut ethertype) = word(frame, 12) else {
         return headers;
     };
     let mut l3 = 14;
-    if ethertype == vet {
-        headers.vlan = word(frame, 14);
+    if tags.outer == Some(ethertype) {
         let Some(inner) = word(frame, 16) else {
             return headers;
         };
+        headers.outer = true;
         ethertype = inner;
         l3 = 18;
+    }
+    if ethertype == tags.vlan {
+        let Some(inner) = word(frame, l3 + 2) else {
+            return headers;
+        };
+        headers.vlan = word(frame, l3);
+        ethertype = inner;
+        l3 += 4;
     }
     headers.l3 = narrow(l3);
     match ethertype {
@@ -152,8 +198,8 @@ fn parse_v4(frame: &[u8], l3: usize, headers: &mut Headers) {
         packet_type::IPV4
     };
     headers.end = narrow(l3 + total);
-    let fragment = u16::from_be_bytes([header[6], header[7]]) & 0x3FFF != 0;
-    if !fragment {
+    headers.fragment = u16::from_be_bytes([header[6], header[7]]) & 0x3FFF != 0;
+    if !headers.fragment {
         transport(header[9], l3 + length, headers);
     }
 }
@@ -183,6 +229,7 @@ fn parse_v6(frame: &[u8], l3: usize, headers: &mut Headers) {
     }
     if next == FRAGMENT {
         headers.extended = true;
+        headers.fragment = true;
     }
     headers.kind |= if headers.extended {
         packet_type::IPV6_EXTENSIONS
@@ -197,6 +244,14 @@ fn transport(protocol: u8, at: usize, headers: &mut Headers) {
         TCP => (Transport::Tcp, packet_type::TCP, 20),
         UDP => (Transport::Udp, packet_type::UDP, 8),
         SCTP => (Transport::Sctp, packet_type::SCTP, 12),
+        ESP => {
+            headers.kind |= packet_type::ESP;
+            return;
+        }
+        AH => {
+            headers.kind |= packet_type::AH;
+            return;
+        }
         _ => return,
     };
     if at + shortest > usize::from(headers.end) {
@@ -226,24 +281,59 @@ mod tests {
 
     #[test]
     fn ipv4_and_its_transport() {
-        let headers = parse(&v4(17, 0, 8), 0x8100);
+        let headers = parse(&v4(17, 0, 8), Tags::usual());
         assert_eq!(headers.network, Network::V4);
         assert_eq!(headers.transport, Transport::Udp);
         assert_eq!((headers.l3, headers.l4, headers.end), (14, 34, 42));
         assert_eq!(headers.kind, packet_type::IPV4 | packet_type::UDP);
-        assert_eq!(parse(&v4(6, 0, 8), 0x8100).transport, Transport::None);
-        assert_eq!(parse(&v4(6, 0, 20), 0x8100).transport, Transport::Tcp);
-        assert_eq!(parse(&v4(17, 0x2000, 8), 0x8100).transport, Transport::None);
+        assert_eq!(
+            parse(&v4(6, 0, 8), Tags::usual()).transport,
+            Transport::None
+        );
+        assert_eq!(
+            parse(&v4(6, 0, 20), Tags::usual()).transport,
+            Transport::Tcp
+        );
+        assert_eq!(
+            parse(&v4(17, 0x2000, 8), Tags::usual()).transport,
+            Transport::None
+        );
     }
 
     #[test]
     fn a_tag_moves_everything() {
         let mut frame = v4(6, 0, 20);
         frame.splice(12..12, [0x81, 0x00, 0xA0, 0x05]);
-        let headers = parse(&frame, 0x8100);
+        let headers = parse(&frame, Tags::usual());
         assert_eq!(headers.vlan, Some(0xA005));
         assert_eq!((headers.l3, headers.l4), (18, 38));
-        assert_eq!(parse(&frame, 0x88A8).network, Network::None);
+        assert_eq!(
+            parse(
+                &frame,
+                Tags {
+                    vlan: 0x88A8,
+                    outer: None
+                }
+            )
+            .network,
+            Network::None
+        );
+    }
+
+    #[test]
+    fn an_outer_tag_is_skipped_where_frames_have_one() {
+        let mut frame = v4(6, 0, 20);
+        frame.splice(12..12, [0x81, 0x00, 0, 9]);
+        let tags = Tags {
+            vlan: 0x8100,
+            outer: Some(0x8100),
+        };
+        let headers = parse(&frame, tags);
+        assert_eq!((headers.outer, headers.vlan), (true, None));
+        frame.splice(16..16, [0x81, 0x00, 0, 5]);
+        let headers = parse(&frame, tags);
+        assert_eq!((headers.outer, headers.vlan), (true, Some(5)));
+        assert_eq!((headers.l3, headers.tags()), (22, 8));
     }
 
     #[test]
@@ -251,13 +341,13 @@ mod tests {
         for at in 14..40 {
             let mut frame = v4(17, 0, 20);
             frame[at] = 0xFF;
-            let headers = parse(&frame, 0x8100);
+            let headers = parse(&frame, Tags::usual());
             assert!(usize::from(headers.end) <= frame.len());
             assert!(usize::from(headers.l4) <= usize::from(headers.end));
         }
         for length in 0..60 {
             let frame = v4(17, 0, 20);
-            parse(&frame[..length], 0x8100);
+            parse(&frame[..length], Tags::usual());
         }
     }
 
@@ -272,7 +362,7 @@ mod tests {
             for (at, byte) in changes {
                 frame[at] = byte;
             }
-            proptest::prop_assert_eq!(parse(&frame, 0x8100), any(&frame, 0x8100));
+            proptest::prop_assert_eq!(parse(&frame, Tags::usual()), any(&frame, Tags::usual()));
         }
     }
 
@@ -284,7 +374,7 @@ mod tests {
         frame.extend_from_slice(&[7; 32]);
         frame.extend_from_slice(&[17, 0, 1, 4, 0, 0, 0, 0]);
         frame.extend_from_slice(&[0, 1, 0, 2, 0, 8, 0, 0]);
-        let headers = parse(&frame, 0x8100);
+        let headers = parse(&frame, Tags::usual());
         assert_eq!(headers.transport, Transport::Udp);
         assert!(headers.extended);
         assert_eq!(headers.l4, 62);

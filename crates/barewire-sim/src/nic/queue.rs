@@ -1,5 +1,6 @@
 //! Descriptor rings as the device keeps them (82599 §7.1.9, §7.2.3.3).
 
+use super::header_split::Split;
 use super::iommu::{Descriptor, Fault, Hint, Iommu};
 
 /// Bytes of a descriptor.
@@ -26,6 +27,19 @@ impl Ring {
     #[inline]
     pub(super) fn has_work(&self) -> bool {
         self.enabled && self.head != self.tail && !self.broken
+    }
+
+    /// How many descriptors there are to use.
+    pub(super) fn available(&self) -> usize {
+        if !self.has_work() {
+            return 0;
+        }
+        let ahead = if self.tail >= self.head {
+            self.tail - self.head
+        } else {
+            self.tail + self.count - self.head
+        };
+        ahead as usize
     }
 
     /// The address of the descriptor at the head.
@@ -81,6 +95,7 @@ impl Ring {
 }
 
 /// A receive queue.
+#[allow(clippy::struct_excessive_bools)] // independent bits of registers
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct RxQueue {
     pub(super) ring: Ring,
@@ -92,9 +107,22 @@ pub(super) struct RxQueue {
     pub(super) drop: bool,
     /// VLAN tags are taken out of frames.
     pub(super) strip_tag: bool,
+    /// Headers go to buffers of their own.
+    pub(super) split: Option<Split>,
+    /// Segments are coalesced, into this many descriptors at most.
+    pub(super) coalesce: Option<usize>,
+    /// Frames go to buffers as they are: none of the three above.
+    pub(super) plain: bool,
     /// The interrupt causes of a delivered frame.
     pub(super) cause: u32,
     pub(super) hint: Hint,
+}
+
+impl RxQueue {
+    /// Notes whether frames go to buffers as they are.
+    pub(super) fn decide_plain(&mut self) {
+        self.plain = !self.strip_tag && self.split.is_none() && self.coalesce.is_none();
+    }
 }
 
 /// What a context descriptor said (82599 §7.2.3.2.3).
@@ -103,8 +131,29 @@ pub(super) struct Context {
     pub(super) vlan: u16,
     pub(super) mac_length: usize,
     pub(super) ip_length: usize,
+    pub(super) l4_length: usize,
     pub(super) l4_type: u8,
     pub(super) ipv4: bool,
+    pub(super) snap: bool,
+    /// The most payload of a segment.
+    pub(super) mss: usize,
+}
+
+impl Context {
+    /// Bytes of all headers.
+    pub(super) fn headers(&self) -> usize {
+        self.mac_length + self.ip_length + self.l4_length
+    }
+}
+
+/// A VLAN tag to insert.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Insertion {
+    /// Where: behind the addresses, or behind the outer tag.
+    pub(super) at: usize,
+    /// Its `EtherType`.
+    pub(super) kind: u16,
+    pub(super) tag: u16,
 }
 
 /// The packet whose descriptors are being read.
@@ -120,11 +169,17 @@ pub(super) struct Packet {
     /// The descriptors so far asked for the FCS.
     pub(super) fcs: bool,
     /// Its tag to insert.
-    pub(super) tag: Option<u16>,
+    pub(super) tag: Option<Insertion>,
     /// Checksums to insert, and where the headers are.
     pub(super) ip_checksum: bool,
     pub(super) l4_checksum: bool,
     pub(super) context: Context,
+    /// The checksum of a legacy descriptor: where it starts and where it goes.
+    pub(super) plain_checksum: Option<(usize, usize)>,
+    /// It is to be cut into segments.
+    pub(super) segmented: bool,
+    /// The moment at which it leaves is to be kept.
+    pub(super) stamped: bool,
     /// A rule was broken: nothing leaves.
     pub(super) spoilt: bool,
 }
@@ -136,6 +191,8 @@ pub(super) struct TxQueue {
     pub(super) packet: Packet,
     /// The bytes of the packet; empty until the queue is enabled for the first time.
     pub(super) frame: Vec<u8>,
+    /// A segment; empty until there is one.
+    pub(super) segment: Vec<u8>,
     pub(super) contexts: [Option<Context>; 2],
     /// Where the head is written, instead of done bits.
     pub(super) head_write_back: Option<u64>,

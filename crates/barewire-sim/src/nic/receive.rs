@@ -1,75 +1,63 @@
 //! From the wire to host memory (82599 §7.1).
 
 use std::mem;
-use std::sync::atomic::Ordering;
 
-use barewire_spec::ixgbe::descriptor::rx::{LegacyStatus, Status};
+use barewire_spec::ixgbe::descriptor::rx::Status;
 use barewire_spec::ixgbe::{Eicr, limits};
 
 use super::checksum;
+use super::coalescing::Coalescing;
 use super::config_space::ConfigSpace;
+use super::delivery::{Delivery, Target, Trouble};
 use super::filter::{Acceptance, Filter};
-use super::iommu::{Descriptor, Fault, Iommu, Window};
+use super::flow_director::FlowDirector;
+use super::iommu::{Descriptor, Iommu, Window};
 use super::model::{Model, Port};
 use super::packet_buffer::{Arrival, PacketBuffer};
-use super::parse::parse;
+use super::parse::{Network, parse};
+use super::pause::{self, Control};
 use super::queue::RxQueue;
 use super::statistics::{FCS, Statistics};
+use super::time_stamps::Sighting;
 use crate::time::Nanos;
 use crate::violation::Rule;
 use crate::wire::Wire;
 
 /// The shortest frame without FCS.
 const SHORTEST: usize = limits::FRAME_MIN as usize - FCS;
-/// Bytes of a VLAN tag.
-const TAG: usize = 4;
-
 /// The status of a packet's last descriptor.
 const LAST: u64 = Status::DD | Status::EOP;
 const INEXACT: u64 = Status::new().with_pif(true).into_bits();
 const TAGGED: u64 = Status::new().with_vp(true).into_bits();
-
-/// What became of an attempt to write a frame to host memory.
-enum Delivery {
-    Done,
-    /// There are not enough descriptors; so many bytes are written.
-    Blocked(usize),
-    Stopped(Trouble),
-}
-
-/// What stops a queue.
-#[derive(Clone, Copy)]
-enum Trouble {
-    Fault(Fault),
-    /// The second word of a descriptor.
-    Refused(u64),
-}
-
-impl From<Fault> for Delivery {
-    fn from(fault: Fault) -> Self {
-        Self::Stopped(Trouble::Fault(fault))
-    }
-}
+const BAD: u64 = Status::RXE;
 
 /// What frames need on their way through the device. Whatever is rare and needs the whole model is
 /// noted and left to it.
-struct Burst<'a> {
-    port: Port,
-    filter: &'a Filter,
-    statistics: &'a mut Statistics,
+pub(super) struct Burst<'a> {
+    pub(super) port: Port,
+    pub(super) filter: &'a Filter,
+    pub(super) flow_director: &'a mut FlowDirector,
+    /// Some filter beyond addresses, VLANs and RSS is in use.
+    steered: bool,
+    pub(super) statistics: &'a mut Statistics,
     packet_buffer: &'a mut PacketBuffer,
     pci: &'a ConfigSpace,
-    iommu: &'a Iommu,
-    queues: &'a mut [RxQueue],
+    pub(super) iommu: &'a Iommu,
+    pub(super) queues: &'a mut [RxQueue],
+    pub(super) coalescing: &'a mut Coalescing,
     /// The queue that the last frame went to, the descriptors of its ring, and where that frame is.
     current: usize,
-    descriptors: &'a [Descriptor],
-    window: Window<'a>,
-    causes: u32,
+    pub(super) descriptors: &'a [Descriptor],
+    pub(super) window: Window<'a>,
+    pub(super) causes: u32,
+    /// A frame whose moment is to be kept came in.
+    pub(super) sighting: Option<Sighting>,
+    /// The partner asked for a pause of so many quanta.
+    pause: Option<u16>,
     /// A frame could not go on because the device may not reach memory.
     held: bool,
     /// What stopped which queue. The burst goes no further.
-    trouble: Option<(usize, Trouble)>,
+    pub(super) trouble: Option<(usize, Trouble)>,
 }
 
 impl Model {
@@ -82,22 +70,40 @@ impl Model {
             let mut burst = Burst {
                 port: self.port,
                 filter: &self.filter,
+                steered: self.filter.is_steering()
+                    || self.flow_director.is_active()
+                    || self.port.stamps.enabled,
+                flow_director: &mut self.flow_director,
                 statistics: &mut self.statistics,
                 packet_buffer: &mut self.packet_buffer,
                 pci: &self.pci,
                 iommu: &self.iommu,
                 queues: &mut self.rx,
+                coalescing: &mut self.coalescing,
                 current: usize::MAX,
                 descriptors: &[],
                 window: Window::default(),
                 causes: 0,
+                sighting: None,
+                pause: None,
                 held: false,
                 trouble: None,
             };
             busy |= burst.drain();
-            let taken = burst.take(&mut *self.wire, &mut self.frame, self.now, left);
+            let wire: &mut dyn Wire = match &mut self.looped {
+                Some(looped) => {
+                    // What comes in from outside finds nobody listening.
+                    self.wire.pull(self.now, false, &mut self.frame);
+                    &mut **looped
+                }
+                None => &mut *self.wire,
+            };
+            let taken = burst.take(wire, &mut self.frame, self.now, left);
+            burst.close_all();
             let Burst {
                 causes,
+                sighting,
+                pause,
                 held,
                 trouble,
                 ..
@@ -105,6 +111,12 @@ impl Model {
             busy |= taken > 0;
             left -= taken;
             self.causes |= causes;
+            if let Some(sighting) = sighting {
+                self.stamp_received(sighting);
+            }
+            if let Some(quanta) = pause {
+                self.obey_pause(quanta);
+            }
             if held {
                 self.may_master();
             }
@@ -161,17 +173,28 @@ impl Burst<'_> {
     #[inline]
     fn arrive(&mut self, frame: &mut Vec<u8>) {
         let bytes = frame.len();
+        let mut status = LAST;
         if bytes < SHORTEST {
             self.statistics.undersize(bytes);
+            if !self.filter.stores_bad() {
+                return;
+            }
+            status |= BAD;
+        }
+        let headers = parse(frame, self.filter.tags);
+        if headers.network == Network::None
+            && let Some(control) = pause::control(frame)
+            && self.controlled(bytes, control)
+        {
             return;
         }
-        let headers = parse(frame, self.filter.vet);
-        let tag = if headers.vlan.is_some() { TAG } else { 0 };
-        if bytes + FCS > self.port.largest + tag {
+        if bytes + FCS > self.port.largest + headers.tags() {
             self.statistics.oversize(bytes);
             return;
         }
-        self.statistics.good(bytes);
+        if status & BAD == 0 {
+            self.statistics.good(bytes);
+        }
         let acceptance = self.filter.accepts(frame);
         if acceptance == Acceptance::No || !self.filter.accepts_vlan(&headers) {
             self.statistics.filtered(bytes);
@@ -183,19 +206,26 @@ impl Burst<'_> {
         if verdict.is_wrong() {
             self.statistics.wrong_checksum();
         }
-        let mut status = LAST | verdict.0;
+        status |= verdict.0;
         if acceptance == Acceptance::Inexact {
             status |= INEXACT;
         }
         if headers.vlan.is_some() {
             status |= TAGGED;
         }
-        let arrival = Arrival {
+        let mut arrival = Arrival {
             info: u64::from(hash.kind) | u64::from(headers.kind) << 4 | u64::from(hash.value) << 32,
             status,
             vlan: headers.vlan,
             queue,
+            outer: headers.outer,
         };
+        if self.steered {
+            self.redirect(frame, &headers, &mut arrival);
+        }
+        if headers.fragment || headers.outer {
+            self.unusual(frame, &headers, &mut arrival);
+        }
         if !self.port.strip_fcs {
             let fcs = checksum::crc32(frame);
             frame.extend_from_slice(&fcs.to_le_bytes());
@@ -213,6 +243,23 @@ impl Burst<'_> {
             self.statistics.missed();
             self.causes |= Eicr::new().with_rx_miss(true).into_bits();
         }
+    }
+
+    /// A MAC control frame arrived; true if it ends here.
+    #[cold]
+    fn controlled(&mut self, bytes: usize, control: Control) -> bool {
+        if let Control::Pause(quanta) = control
+            && self.port.pauses.obeyed
+        {
+            self.pause = Some(quanta);
+            self.statistics.received_pause(quanta > 0);
+        }
+        if self.port.pauses.passes(control) {
+            return false;
+        }
+        self.statistics.good(bytes);
+        self.statistics.filtered(bytes);
+        true
     }
 
     /// Gives waiting frames to the host, in order; true if any could go.
@@ -264,8 +311,13 @@ impl Burst<'_> {
             self.descriptors = queue.ring.descriptors(self.iommu);
             self.window = self.iommu.window(queue.hint);
         }
+        if queue.coalesce.is_some() && done == 0 && self.coalesce(frame, arrival) {
+            return None;
+        }
+        let queue = self.queues.get_mut(number)?;
         let mut ring = Target {
             queue,
+            filter: self.filter,
             iommu: self.iommu,
             descriptors: self.descriptors,
             window: &mut self.window,
@@ -293,178 +345,4 @@ impl Burst<'_> {
             }
         }
     }
-}
-
-/// A descriptor of the device's, and the buffer it gives.
-struct Taken<'a> {
-    words: &'a Descriptor,
-    buffer: u64,
-}
-
-impl Taken<'_> {
-    /// Writes the descriptor back and goes on to the next.
-    #[inline]
-    fn give_back(&self, queue: &mut RxQueue, [low, high]: [u64; 2]) {
-        self.words[0].store(low.to_le(), Ordering::Relaxed);
-        // The driver reads this word first: with it, all before it is there.
-        self.words[1].store(high.to_le(), Ordering::Release);
-        queue.ring.advance();
-    }
-}
-
-/// The queue that a frame goes to, and what is looked up for it.
-struct Target<'a, 'q> {
-    queue: &'q mut RxQueue,
-    iommu: &'a Iommu,
-    descriptors: &'a [Descriptor],
-    window: &'q mut Window<'a>,
-}
-
-impl RxQueue {
-    /// The buffer that a descriptor gives; its second word if that breaks a rule.
-    #[inline]
-    fn look(&self, words: &Descriptor) -> (u64, Option<u64>) {
-        let buffer = u64::from_le(words[0].load(Ordering::Relaxed));
-        let second = u64::from_le(words[1].load(Ordering::Relaxed));
-        let refused = self.advanced && second & Status::DD != 0;
-        (buffer, refused.then_some(second))
-    }
-}
-
-impl<'a> Target<'a, '_> {
-    /// The descriptor at the head, if there is one and it is as the datasheet wants it.
-    fn take(&mut self) -> Result<Taken<'a>, Delivery> {
-        let queue = &mut *self.queue;
-        if !queue.ring.has_work() {
-            return Err(Delivery::Blocked(0));
-        }
-        let words = queue.ring.at_head(self.descriptors, self.iommu)?;
-        match queue.look(words) {
-            (buffer, None) => Ok(Taken { words, buffer }),
-            (_, Some(second)) => Err(Delivery::Stopped(Trouble::Refused(second))),
-        }
-    }
-
-    /// Writes a frame that one buffer holds as it is: nearly every frame. Where anything is unusual
-    /// nothing happens: [`deliver`](Self::deliver) finds it too, and what to do about it.
-    #[inline]
-    fn deliver_whole(&mut self, frame: &[u8], arrival: &Arrival) -> bool {
-        let queue = &mut *self.queue;
-        if queue.strip_tag || !queue.ring.has_work() {
-            return false;
-        }
-        let Some(words) = self.descriptors.get(queue.ring.head as usize) else {
-            return false;
-        };
-        let (buffer, unusable) = queue.look(words);
-        if unusable.is_some() || !self.window.write(buffer, frame, queue.buffer) {
-            return false;
-        }
-        let words_back = if queue.advanced {
-            advanced(arrival, frame.len(), true, None)
-        } else {
-            [buffer, legacy(arrival, frame.len(), true, None)]
-        };
-        Taken { words, buffer }.give_back(queue, words_back);
-        true
-    }
-
-    /// Writes what is left of a frame into as many buffers as it takes.
-    #[inline(never)]
-    fn deliver(&mut self, frame: &[u8], arrival: &Arrival, done: usize) -> Delivery {
-        let tag = arrival.vlan.filter(|_| self.queue.strip_tag);
-        let mut stripped = [0; 12];
-        let (first, rest) = match (tag, frame.split_at_checked(12)) {
-            (Some(_), Some((addresses, rest))) if rest.len() >= TAG => {
-                stripped.copy_from_slice(addresses);
-                (&stripped[..], &rest[TAG..])
-            }
-            _ => (&frame[..0], frame),
-        };
-        let total = first.len() + rest.len();
-        let mut at = done;
-        loop {
-            let taken = match self.take() {
-                Ok(taken) => taken,
-                Err(Delivery::Blocked(_)) => return Delivery::Blocked(at),
-                Err(delivery) => return delivery,
-            };
-            let queue = &mut *self.queue;
-            let count = queue.buffer.min(total - at);
-            if let Err(fault) = put(queue, self.iommu, taken.buffer, first, rest, at..at + count) {
-                return fault.into();
-            }
-            *self.window = self.iommu.window(queue.hint);
-            at += count;
-            let last = at == total;
-            let words = if queue.advanced {
-                advanced(arrival, count, last, tag)
-            } else {
-                [taken.buffer, legacy(arrival, count, last, tag)]
-            };
-            taken.give_back(queue, words);
-            if last {
-                return Delivery::Done;
-            }
-        }
-    }
-}
-
-/// Writes a part of a frame that consists of two pieces.
-#[inline]
-fn put(
-    queue: &mut RxQueue,
-    iommu: &Iommu,
-    buffer: u64,
-    first: &[u8],
-    rest: &[u8],
-    part: std::ops::Range<usize>,
-) -> Result<(), Fault> {
-    let split = first.len();
-    if part.start >= split {
-        let piece = rest.get(part.start - split..part.end - split);
-        let piece = piece.unwrap_or_default();
-        return iommu.write(&mut queue.hint, buffer, piece, queue.buffer);
-    }
-    let head = first
-        .get(part.start..part.end.min(split))
-        .unwrap_or_default();
-    iommu.write(&mut queue.hint, buffer, head, head.len())?;
-    let piece = rest
-        .get(..part.end.saturating_sub(split))
-        .unwrap_or_default();
-    let behind = buffer.wrapping_add(crate::wire::widen(head.len()));
-    iommu.write(&mut queue.hint, behind, piece, piece.len())
-}
-
-/// The two words of an advanced write-back (82599 §7.1.6.2).
-#[inline]
-fn advanced(arrival: &Arrival, count: usize, last: bool, tag: Option<u16>) -> [u64; 2] {
-    let length = (crate::wire::widen(count) & 0xFFFF) << 32;
-    if !last {
-        return [0, Status::DD | length];
-    }
-    let tag = u64::from(tag.unwrap_or(0)) << 48;
-    [arrival.info, arrival.status | length | tag]
-}
-
-/// The second word of a legacy write-back (82599 §7.1.5).
-fn legacy(arrival: &Arrival, count: usize, last: bool, tag: Option<u16>) -> u64 {
-    let length = u16::try_from(count).unwrap_or(u16::MAX);
-    let status = LegacyStatus::new().with_dd(true).with_length(length);
-    if !last {
-        return status.into_bits();
-    }
-    let found = Status::from_bits(arrival.status);
-    status
-        .with_eop(true)
-        .with_vp(found.vp())
-        .with_udpcs(found.udpcs())
-        .with_l4cs(found.l4i())
-        .with_ipcs(found.ipcs())
-        .with_pif(found.pif())
-        .with_tcpe(found.l4e())
-        .with_ipe(found.ipe())
-        .with_vlan(tag.unwrap_or(0))
-        .into_bits()
 }

@@ -40,8 +40,6 @@ pub(super) fn forbidden(data: Data) -> Option<Refusal> {
         .with_dtyp(0)
         .with_dext(false)
         .with_linksec(true)
-        .with_time_stamp_1588(true)
-        .with_tse(true)
         .with_ipsec(true)
         .into_bits();
     let word = data.into_bits();
@@ -49,7 +47,7 @@ pub(super) fn forbidden(data: Data) -> Option<Refusal> {
         return Some(DATA_BITS);
     }
     if word & UNUSUAL != 0 {
-        return Some(if data.tse() { SEGMENTATION } else { OFFLOAD });
+        return Some(OFFLOAD);
     }
     if data.dtalen() == 0 {
         return Some(NO_BYTES);
@@ -79,7 +77,6 @@ pub(super) const CONTEXT_RESERVED: u64 = !ContextCommands::new()
 
 pub(super) const DATA: &str = "82599 §7.2.3.2.4";
 pub(super) const CONTEXT: &str = "82599 §7.2.3.2.3";
-pub(super) const LEGACY: &str = "82599 §7.2.3.2.2";
 
 pub(super) const RESERVED_TYPE: Refusal =
     refusal(Rule::Descriptor, "DTYP is reserved", "82599 §7.2.3.2");
@@ -88,8 +85,6 @@ pub(super) const MIXED_FCS: Refusal =
     refusal(Rule::Descriptor, "IFCS differs within a packet", DATA);
 pub(super) const NO_BYTES: Refusal = refusal(Rule::Descriptor, "its length is 0", DATA);
 pub(super) const REPORT_INSIDE: Refusal = refusal(Rule::Descriptor, "RS without EOP", DATA);
-pub(super) const LEGACY_CHECKSUM: Refusal =
-    refusal(Rule::NotImplemented, "legacy checksum (IC)", LEGACY);
 pub(super) const TOO_MANY: Refusal = refusal(
     Rule::Descriptor,
     "more than 40 in one packet",
@@ -101,9 +96,8 @@ pub(super) const CONTEXT_BITS: Refusal =
 pub(super) const CONTEXT_INDEX: Refusal = refusal(Rule::Descriptor, "IDX is above 1", CONTEXT);
 pub(super) const CONTEXT_INSIDE: Refusal =
     refusal(Rule::Descriptor, "a context within a packet", CONTEXT);
-pub(super) const SEGMENTATION: Refusal = refusal(Rule::NotImplemented, "segmentation (TSE)", DATA);
-pub(super) const OFFLOAD: Refusal =
-    refusal(Rule::NotImplemented, "LinkSec, IPsec or time stamp", DATA);
+pub(super) const OFFLOAD: Refusal = refusal(Rule::NotImplemented, "LinkSec or IPsec", DATA);
+pub(super) const FCOE: Refusal = refusal(Rule::NotImplemented, "FCoE (TUCMD.FCoE)", CONTEXT);
 pub(super) const NO_FCS: Refusal = refusal(Rule::Frame, "neither IFCS nor TXCRCEN may be 0", DATA);
 pub(super) const TOO_SHORT: Refusal =
     refusal(Rule::Frame, "shorter than 17 bytes", "82599 §7.2.1.1");
@@ -117,8 +111,11 @@ pub(super) const TOO_LONG: Refusal = refusal(
     "longer than JUMBOEN and MAXFRS allow",
     "82599 §8.2.3.22.13",
 );
-pub(super) const WRONG_LENGTH: Refusal =
-    refusal(Rule::Descriptor, "PAYLEN is not the sum of DTALEN", DATA);
+pub(super) const WRONG_LENGTH: Refusal = refusal(
+    Rule::Descriptor,
+    "PAYLEN is not the sum of DTALEN (without headers, with TSE)",
+    DATA,
+);
 pub(super) const UNREPORTED: Refusal = refusal(
     Rule::Descriptor,
     "EOP without RS while WTHRESH is not 0",

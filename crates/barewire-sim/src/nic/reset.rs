@@ -128,6 +128,8 @@ impl Model {
             self.statistics.map_transmit(index, 0);
         }
         self.packet_buffer.clear();
+        self.pause = super::pause::PauseState::default();
+        self.reset_flow_director();
         self.master_reported = false;
         self.resets = Resets {
             bit_until: Some(now + BIT),
@@ -150,6 +152,7 @@ impl Model {
 
     fn decode_everything(&mut self) {
         self.filter.mark_stale();
+        self.decode_flow_director();
         self.decode_port();
     }
 

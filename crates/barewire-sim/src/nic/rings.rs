@@ -1,9 +1,10 @@
 //! Starting, stopping and moving queues (82599 §4.6.7, §4.6.8).
 
 use barewire_spec::ixgbe as spec;
-use barewire_spec::ixgbe::{Dmatxctl, Rxdctl, Srrctl, Tdwbal, Txdctl, desctype, limits};
+use barewire_spec::ixgbe::{Dmatxctl, Psrtype, Rxdctl, Srrctl, Tdwbal, Txdctl, desctype, limits};
 
 use super::doorbell::Direction;
+use super::header_split::Split;
 use super::iommu::Fault;
 use super::model::{Model, Switch};
 use super::queue::{Packet, Ring, RxQueue};
@@ -14,7 +15,7 @@ use crate::violation::Rule;
 /// How long a queue takes to start or to stop.
 const SWITCH: Nanos = Nanos::from_micros(5);
 /// Room for the largest packet a transmit queue collects, with FCS and a tag.
-const FRAME_ROOM: usize = 16 * 1024;
+pub(super) const FRAME_ROOM: usize = 16 * 1024;
 
 /// A ring as its registers describe it.
 struct Geometry {
@@ -33,6 +34,7 @@ impl Model {
         let wanted = Rxdctl::from_bits(new);
         let enabled = self.rx[queue].ring.enabled;
         self.rx[queue].strip_tag = wanted.vme();
+        self.rx[queue].decide_plain();
         // ENABLE reads what the queue does, not what it was told.
         let shown = wanted.with_enable(enabled).with_swflsh(false);
         self.registers.put_at(slot, shown.into_bits());
@@ -85,10 +87,12 @@ impl Model {
         match srrctl.desctype() {
             desctype::LEGACY | desctype::ADVANCED_ONE_BUFFER => {}
             desctype::ADVANCED_HEADER_SPLIT | desctype::ADVANCED_ALWAYS_HEADER => {
-                self.violate_at(slot, Rule::NotImplemented, value, || {
-                    "SRRCTL.DESCTYPE asks for header split".into()
-                });
-                fit = false;
+                if !(1..=16).contains(&srrctl.bsizeheader()) {
+                    self.violate_at(slot, Rule::ForbiddenValue, value, || {
+                        format!("SRRCTL.BSIZEHEADER is {}: 1 to 16", srrctl.bsizeheader())
+                    });
+                    fit = false;
+                }
             }
             other => {
                 self.violate_at(slot, Rule::ForbiddenValue, value, || {
@@ -205,6 +209,9 @@ impl Model {
         let srrctl = Srrctl::from_bits(self.registers.get(&spec::SRRCTL, index));
         let shown = Rxdctl::from_bits(self.registers.get(&spec::RXDCTL, index)).with_enable(enable);
         self.registers.put(&spec::RXDCTL, index, shown.into_bits());
+        // Without pools all queues follow the first.
+        let psrtype = Psrtype::from_bits(self.registers.get(&spec::PSRTYPE, 0));
+        let coalesce = self.coalesces(index);
         let state = &mut self.rx[queue];
         if enable {
             let mut ring = Ring::default();
@@ -214,8 +221,11 @@ impl Model {
                 buffer: usize::from(srrctl.bsizepacket()) * 1024,
                 advanced: srrctl.desctype() != desctype::LEGACY,
                 drop: srrctl.drop_en(),
+                split: Split::of(srrctl, psrtype),
+                coalesce,
                 ..*state
             };
+            state.decide_plain();
         } else {
             state.ring.stop();
         }

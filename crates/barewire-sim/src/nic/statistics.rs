@@ -1,6 +1,6 @@
 //! The statistics registers (82599 §8.2.3.23).
 
-use barewire_spec::ixgbe::{OCTETS_HIGH_MASK, QueueStatisticsMap};
+use barewire_spec::ixgbe::{OCTETS_HIGH_MASK, QueueStatisticsMap, limits};
 
 use super::doorbell::QUEUES;
 
@@ -46,6 +46,10 @@ pub(crate) enum Counter {
     Txdgbc,
     /// One a packet buffer.
     Mpc,
+    Lxontxc,
+    Lxofftxc,
+    Lxonrxcnt,
+    Lxoffrxcnt,
     Qprc,
     Qprdc,
     Qbrc,
@@ -106,6 +110,9 @@ pub(crate) struct Statistics {
     sent: [Tally; INDICES],
     sent_classes: Classes,
     sent_groups: [u64; 2],
+    /// Ends of pauses, pauses.
+    sent_pauses: [u64; 2],
+    received_pauses: [u64; 2],
     /// What each counter was when it was last cleared.
     cleared: [[u64; INDICES]; COUNTERS],
     /// What the low half of a byte counter was read of: its high half belongs to that.
@@ -142,6 +149,8 @@ impl Statistics {
             sent: [Tally::default(); INDICES],
             sent_classes: [0; 6],
             sent_groups: [0; 2],
+            sent_pauses: [0; 2],
+            received_pauses: [0; 2],
             cleared: [[0; INDICES]; COUNTERS],
             latched: [[None; INDICES]; COUNTERS],
             receive_index: [0; QUEUES],
@@ -228,6 +237,17 @@ impl Statistics {
         count_group(&mut self.sent_groups, frame);
     }
 
+    /// Counts a pause frame that left, or one that ends a pause.
+    pub(crate) fn sent_pause(&mut self, pause: bool, frame: &[u8]) {
+        self.sent_pauses[usize::from(pause)] += 1;
+        self.sent(frame);
+    }
+
+    /// Counts a pause frame that was obeyed, or one that ends a pause.
+    pub(crate) fn received_pause(&mut self, pause: bool) {
+        self.received_pauses[usize::from(pause)] += 1;
+    }
+
     /// What a counter would be had it never been cleared.
     fn total(&self, counter: Counter, index: usize) -> u64 {
         use Counter as C;
@@ -265,8 +285,17 @@ impl Statistics {
             C::Rxnfgbc => self.received_bytes,
             C::Rxdgpc => sum(&self.delivered).frames,
             C::Rxdgbc => sum(&self.delivered).bytes,
-            C::Gptc | C::Tpt | C::Txdgpc => sum(&self.sent).frames,
-            C::Gotc | C::Txdgbc => sum(&self.sent).bytes,
+            C::Gptc | C::Tpt => sum(&self.sent).frames + self.sent_pauses.iter().sum::<u64>(),
+            C::Gotc => {
+                let pauses = self.sent_pauses.iter().sum::<u64>();
+                sum(&self.sent).bytes + pauses * widen(limits::FRAME_MIN as usize)
+            }
+            C::Txdgpc => sum(&self.sent).frames,
+            C::Txdgbc => sum(&self.sent).bytes,
+            C::Lxontxc => self.sent_pauses[0],
+            C::Lxofftxc => self.sent_pauses[1],
+            C::Lxonrxcnt => self.received_pauses[0],
+            C::Lxoffrxcnt => self.received_pauses[1],
             C::Mptc => self.sent_groups[0],
             C::Bptc => self.sent_groups[1],
             // The first packet buffer is the only one in use.

@@ -10,8 +10,10 @@ use barewire_spec::ixgbe::limits;
 use super::iommu::{Descriptor, Fault, Iommu, Window};
 use super::model::{Model, Port};
 use super::offload;
-use super::queue::{Context, Packet, TxQueue};
+use super::queue::{Context, Insertion, Packet, TxQueue};
 use super::refusal::{self, Refusal};
+use super::rings::FRAME_ROOM;
+use super::segmentation::{self, Segmentation};
 use super::statistics::{FCS, Statistics};
 use crate::time::Nanos;
 use crate::wire::Wire;
@@ -41,22 +43,55 @@ struct Turn<'a> {
     descriptors: &'a [Descriptor],
     /// Where the last packet's bytes were.
     window: Window<'a>,
+    out: Out<'a>,
+    port: Port,
+    /// The longest packet that can be sent without a further look.
+    plain: usize,
+    /// A packet that left asked for its moment to be kept.
+    stamped: bool,
+}
+
+/// Where frames go.
+struct Out<'a> {
     wire: &'a mut dyn Wire,
     statistics: &'a mut Statistics,
-    port: Port,
     now: Nanos,
     /// Frames sent, and their bytes.
     sent: usize,
     bytes: usize,
-    /// The longest packet that can be sent without a further look.
-    plain: usize,
+}
+
+impl Out<'_> {
+    #[inline]
+    fn send(&mut self, frame: &[u8]) {
+        self.wire.push(self.now, frame);
+        self.statistics.sent(frame);
+        self.bytes += frame.len();
+        self.sent += 1;
+    }
+
+    /// Sends the first `length` bytes, padded where that is too few and `pad` allows it.
+    fn send_padded(&mut self, frame: &mut [u8], length: usize, pad: bool) -> Result<(), Refusal> {
+        if length < SHORTEST {
+            if !pad {
+                return Err(refusal::NO_PADDING);
+            }
+            if let Some(padding) = frame.get_mut(length..SHORTEST) {
+                padding.fill(0);
+            }
+        }
+        if let Some(frame) = frame.get(..length.max(SHORTEST)) {
+            self.send(frame);
+        }
+        Ok(())
+    }
 }
 
 impl Model {
     /// Sends up to `budget` frames of the queues that have some, in turns; true if anything
     /// happened.
     pub(super) fn transmit(&mut self, budget: usize) -> bool {
-        if !self.port.sending {
+        if !self.port.sending || self.pause.holds(self.now) {
             return false;
         }
         let mut busy = false;
@@ -97,17 +132,23 @@ impl Model {
             queue,
             descriptors,
             iommu: &self.iommu,
-            wire: &mut *self.wire,
-            statistics: &mut self.statistics,
+            out: Out {
+                wire: match &mut self.looped {
+                    Some(looped) => &mut **looped,
+                    None => &mut *self.wire,
+                },
+                statistics: &mut self.statistics,
+                now: self.now,
+                sent: 0,
+                bytes: 0,
+            },
             port: self.port,
-            now: self.now,
-            sent: 0,
-            bytes: 0,
             plain,
+            stamped: false,
         };
         let mut trouble = None;
         for _ in 0..TURN {
-            if turn.sent >= budget || !turn.queue.ring.has_work() {
+            if turn.out.sent >= budget || !turn.queue.ring.has_work() {
                 break;
             }
             if let Err(found) = turn.descriptor() {
@@ -115,9 +156,16 @@ impl Model {
                 break;
             }
         }
-        let Turn { sent, bytes, .. } = turn;
+        let Turn {
+            out: Out { sent, bytes, .. },
+            stamped,
+            ..
+        } = turn;
         self.statistics.sent_from(number, sent, bytes);
         self.causes |= if sent > 0 { self.tx[number].cause } else { 0 };
+        if stamped {
+            self.stamp_sent();
+        }
         if let Some(trouble) = trouble {
             self.trouble(number, trouble);
         }
@@ -184,10 +232,7 @@ impl Turn<'_> {
         let Some(frame) = frame.get(..length) else {
             return Ok(false);
         };
-        self.wire.push(self.now, frame);
-        self.statistics.sent(frame);
-        self.bytes += frame.len();
-        self.sent += 1;
+        self.out.send(frame);
         self.queue.ring.advance();
         if data.rs() {
             self.report(words, true, data.into_bits())?;
@@ -236,15 +281,30 @@ impl Turn<'_> {
         if packet.descriptors == 0 {
             packet.announced = Some(data.paylen());
             packet.fcs = data.ifcs();
-            if data.vle() || data.ixsm() || data.txsm() || data.cc() {
+            packet.stamped = data.time_stamp_1588();
+            if data.vle() || data.ixsm() || data.txsm() || data.cc() || data.tse() {
                 let slot = self.queue.contexts.get(usize::from(data.idx()));
                 let Some(Some(context)) = slot else {
                     return self.refuse(refusal::NO_CONTEXT, word);
                 };
                 packet.context = *context;
-                packet.tag = data.vle().then_some(context.vlan);
+                packet.tag = data.vle().then_some(Insertion {
+                    at: self.port.tag_at,
+                    kind: self.port.tag_kind,
+                    tag: context.vlan,
+                });
                 packet.ip_checksum = data.ixsm();
                 packet.l4_checksum = data.txsm();
+            }
+            if data.tse() {
+                packet.segmented = true;
+                if let Some(refusal) = segmentation::forbidden(packet) {
+                    return self.refuse(refusal, word);
+                }
+                let all = packet.context.headers() + data.paylen() as usize;
+                if self.queue.frame.len() < all {
+                    self.queue.frame.resize(all, 0);
+                }
             }
         } else if packet.fcs != data.ifcs() {
             return self.refuse(refusal::MIXED_FCS, word);
@@ -260,9 +320,6 @@ impl Turn<'_> {
         if data.rs() && !data.eop() {
             return self.refuse(refusal::REPORT_INSIDE, word);
         }
-        if data.ic() {
-            return self.refuse(refusal::LEGACY_CHECKSUM, word);
-        }
         let packet = &mut self.queue.packet;
         if packet.descriptors == 0 {
             packet.fcs = data.ifcs();
@@ -270,7 +327,14 @@ impl Turn<'_> {
             return self.refuse(refusal::MIXED_FCS, word);
         }
         if data.vle() {
-            packet.tag = Some(data.vlan());
+            packet.tag = Some(Insertion {
+                at: self.port.tag_at,
+                kind: self.port.tag_kind,
+                tag: data.vlan(),
+            });
+        }
+        if data.ic() {
+            packet.plain_checksum = Some((data.css().into(), data.cso().into()));
         }
         self.collect(address, usize::from(data.length()), word)
     }
@@ -285,7 +349,7 @@ impl Turn<'_> {
             ..
         } = &mut *self.queue;
         packet.descriptors += 1;
-        if packet.descriptors > limits::TX_DESCRIPTORS_PER_PACKET {
+        if packet.descriptors > limits::TX_DESCRIPTORS_PER_PACKET && !packet.segmented {
             return self.refuse(refusal::TOO_MANY, word);
         }
         let end = packet.bytes + count;
@@ -308,6 +372,9 @@ impl Turn<'_> {
         if high & refusal::CONTEXT_RESERVED != 0 {
             return Err(Trouble::Refused(refusal::CONTEXT_BITS, high));
         }
+        if commands.fcoe() {
+            return Err(Trouble::Refused(refusal::FCOE, high));
+        }
         let Some(slot) = self.queue.contexts.get_mut(usize::from(commands.idx())) else {
             return Err(Trouble::Refused(refusal::CONTEXT_INDEX, high));
         };
@@ -315,8 +382,11 @@ impl Turn<'_> {
             vlan: headers.vlan(),
             mac_length: usize::from(headers.maclen()),
             ip_length: usize::from(headers.iplen()),
+            l4_length: usize::from(commands.l4len()),
             l4_type: commands.l4t(),
             ipv4: commands.ipv4(),
+            snap: commands.snap(),
+            mss: usize::from(commands.mss()),
         });
         Ok(())
     }
@@ -331,26 +401,36 @@ impl Turn<'_> {
         if let Some(refusal) = self.unsendable(&packet, word) {
             return Err(Trouble::Refused(refusal, word));
         }
+        let sent = if packet.segmented {
+            self.send_segments(&packet)
+        } else {
+            self.send_one(&packet)
+        };
+        sent.map_err(|refusal| Trouble::Refused(refusal, word))?;
+        self.stamped |= packet.stamped;
+        Ok(())
+    }
+
+    #[inline]
+    fn send_one(&mut self, packet: &Packet) -> Result<(), Refusal> {
         let mut length = packet.bytes;
         let frame = &mut self.queue.frame;
-        if packet.tag.is_some() || packet.ip_checksum || packet.l4_checksum {
-            length = offload::apply(frame, &packet)
-                .map_err(|refusal| Trouble::Refused(refusal, word))?;
+        let plain = packet.plain_checksum.is_none() && packet.tag.is_none();
+        if !plain || packet.ip_checksum || packet.l4_checksum {
+            length = offload::apply(frame, length, packet, 0)?;
         }
-        if length < SHORTEST {
-            if !self.port.pad {
-                return Err(Trouble::Refused(refusal::NO_PADDING, word));
-            }
-            if let Some(padding) = frame.get_mut(length..SHORTEST) {
-                padding.fill(0);
-            }
-            length = SHORTEST;
-        }
-        if let Some(frame) = frame.get(..length) {
-            self.wire.push(self.now, frame);
-            self.statistics.sent(frame);
-            self.bytes += frame.len();
-            self.sent += 1;
+        self.out.send_padded(frame, length, self.port.pad)
+    }
+
+    #[inline(never)]
+    fn send_segments(&mut self, packet: &Packet) -> Result<(), Refusal> {
+        let TxQueue { frame, segment, .. } = &mut *self.queue;
+        let bytes = frame.get(..packet.bytes).unwrap_or_default();
+        let segments = Segmentation::new(packet, bytes, self.port.flag_masks)?;
+        segment.resize(FRAME_ROOM, 0);
+        for number in 0..segments.count() {
+            let length = segments.build(number, segment)?;
+            self.out.send_padded(segment, length, self.port.pad)?;
         }
         Ok(())
     }
@@ -364,12 +444,18 @@ impl Turn<'_> {
         if packet.bytes < limits::TX_FRAME_MIN as usize {
             return Some(refusal::TOO_SHORT);
         }
-        let tagged = self.queue.frame.get(12..14) == Some(&[0x81, 0x00]);
-        let allowance = if tagged { 4 } else { 0 };
-        if packet.bytes + FCS > self.port.largest + allowance {
+        let tagged = self.queue.frame.get(12..14) == Some(&self.port.tag_kind.to_be_bytes());
+        let allowance = if tagged { self.port.tag_room } else { 0 };
+        let (headers, longest) = if packet.segmented {
+            let headers = packet.context.headers();
+            (headers, packet.bytes.min(headers + packet.context.mss))
+        } else {
+            (0, packet.bytes)
+        };
+        if longest + FCS > self.port.largest + allowance {
             return Some(refusal::TOO_LONG);
         }
-        let announced = packet.announced.map(|bytes| bytes as usize);
+        let announced = packet.announced.map(|bytes| bytes as usize + headers);
         if announced.is_some_and(|bytes| bytes != packet.bytes) {
             return Some(refusal::WRONG_LENGTH);
         }

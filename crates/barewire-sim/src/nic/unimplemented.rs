@@ -23,8 +23,8 @@ const fn entry(register: &'static Register, bits: u32, what: &'static str) -> Un
 }
 
 /// Everything registers can ask for that the model does not do. Asking for it is a violation,
-/// so that it is never silently missing. Descriptors that ask for segmentation, `IPsec`, `LinkSec`,
-/// time stamps or SCTP checksums, and rings with header split, are violations of their own.
+/// so that it is never silently missing. Descriptors that ask for `IPsec`, `LinkSec` or `FCoE` are
+/// violations of their own.
 pub static UNIMPLEMENTED: &[Unimplemented] = &[
     entry(
         &spec::MRQC,
@@ -37,15 +37,8 @@ pub static UNIMPLEMENTED: &[Unimplemented] = &[
         "traffic classes and pools (RT_ENA, VT_ENA)",
     ),
     entry(&spec::PFVTCTL, 0x1, "pools (VT_ENA)"),
-    entry(&spec::RSCCTL, 0x1, "receive-side coalescing (RSCEN)"),
-    entry(&spec::HLREG0, 0x8000, "MAC loopback (LPBK)"),
-    entry(&spec::ETQF, 0x8000_0000, "EtherType filters"),
-    entry(&spec::FTQF, 0x8000_0000, "five-tuple filters"),
-    entry(&spec::SYNQF, 0x1, "SYN filter"),
-    entry(&spec::FCTRL, 0x2, "storing bad packets (SBP)"),
-    entry(&spec::CTRL_EXT, 0x0400_0000, "double VLAN (EXTENDED_VLAN)"),
-    entry(&spec::DMATXCTL, 0x8, "double VLAN (GDV)"),
-    entry(&spec::RXCSUM, 0x1000, "checksums of UDP fragments (IPPCSE)"),
+    entry(&spec::FCCFG, 0x10, "pauses of priorities (TFCE 2)"),
+    entry(&spec::MFLCN, 0x4, "pauses of priorities (RPFCM)"),
     entry(&spec::EEC, 0x7, "the EEPROM's wires bit by bit"),
     entry(&spec::RTTBCNRC, 0x8000_0000, "rate limits of queues"),
     entry(&spec::TCPTIMER, 0x100, "the TCP timer"),

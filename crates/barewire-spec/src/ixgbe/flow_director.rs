@@ -85,3 +85,97 @@ pub struct Fdirctrl {
     #[bits(4)]
     pub full_thresh: u8,
 }
+
+/// Fields of [`FDIRHASH`].
+#[bitfield(u32)]
+#[derive(PartialEq, Eq)]
+pub struct Fdirhash {
+    /// Which chain the filter is in.
+    #[bits(15)]
+    pub hash: u16,
+    /// The chain is in use.
+    pub bucket_valid: bool,
+    /// The signature; or, of a filter that compares all fields, software's name for it.
+    #[bits(15)]
+    pub signature_sw_index: u16,
+    __: bool,
+}
+
+/// Fields of [`FDIRCMD`].
+#[bitfield(u32)]
+#[derive(PartialEq, Eq)]
+pub struct Fdircmd {
+    /// One of [`fdircmd`]; 0 when the command is done.
+    #[bits(2)]
+    pub cmd: u8,
+    /// The filter that was asked for is there. Read-only.
+    pub filter_valid: bool,
+    /// A filter that is there gets the new action.
+    pub filter_update: bool,
+    /// IPv6 destination addresses are compared with one of the port's own.
+    pub ipv6_dmatch: bool,
+    /// 0 none, 1 UDP, 2 TCP, 3 SCTP.
+    #[bits(2)]
+    pub l4type: u8,
+    /// IPv6, not IPv4.
+    pub ipv6: bool,
+    /// Empties the filter table; set, then reset.
+    pub clearht: bool,
+    /// Matching packets go to the drop queue.
+    pub drop: bool,
+    /// Matching packets raise an interrupt.
+    pub int: bool,
+    /// The filter ends its chain.
+    pub last: bool,
+    /// The filter shares its chain with others. Read-only.
+    pub collision: bool,
+    #[bits(2)]
+    __: u8,
+    /// Matching packets go to [`Self::rx_queue`].
+    pub queue_en: bool,
+    /// Where matching packets go.
+    #[bits(7)]
+    pub rx_queue: u8,
+    /// The filter is for packets in a tunnel; X550.
+    pub tunnel_filter: bool,
+    /// Which pool the filter is for.
+    #[bits(6)]
+    pub pool: u8,
+    #[bits(2)]
+    __: u8,
+}
+
+/// Values of [`Fdircmd::cmd`].
+pub mod fdircmd {
+    /// Nothing.
+    pub const NONE: u8 = 0;
+    /// Adds a filter, or changes one.
+    pub const ADD: u8 = 1;
+    /// Removes a filter.
+    pub const REMOVE: u8 = 2;
+    /// Asks whether a filter is there.
+    pub const QUERY: u8 = 3;
+}
+
+/// Fields of [`FDIRM`]: what is ignored.
+#[allow(clippy::struct_excessive_bools)] // one bit a field of a packet
+#[bitfield(u32)]
+#[derive(PartialEq, Eq)]
+pub struct Fdirm {
+    /// VLAN identifier.
+    pub vlanid: bool,
+    /// VLAN priority.
+    pub vlanp: bool,
+    /// Pool.
+    pub pool: bool,
+    /// Transport protocol.
+    pub l4p: bool,
+    /// Flexible bytes.
+    pub flex: bool,
+    /// Destination IPv6 address.
+    pub dipv6: bool,
+    /// Network protocol.
+    pub l3p: bool,
+    #[bits(25)]
+    __: u32,
+}

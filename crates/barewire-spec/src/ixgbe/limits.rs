@@ -78,5 +78,11 @@ pub const TX_PACKET_BUFFER_KIB: u32 = 160;
 /// Exact receive addresses (82599 §8.2.3.7.8).
 pub const RECEIVE_ADDRESSES: u32 = 128;
 
+/// Five-tuple filters (82599 §7.1.2.6).
+pub const FIVE_TUPLE_FILTERS: u32 = 128;
+
+/// Packets that may be coalesced at a time, in all queues together (82599 §7.11).
+pub const COALESCED_PACKETS: usize = 32;
+
 /// Traffic classes.
 pub const TRAFFIC_CLASSES: u32 = 8;

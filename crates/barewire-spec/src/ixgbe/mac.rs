@@ -235,6 +235,16 @@ pub struct Autoc2 {
     upper: u16,
 }
 
+/// Fields of [`MACC`].
+#[bitfield(u32)]
+#[derive(PartialEq, Eq)]
+pub struct Macc {
+    /// Forces the link up.
+    pub flu: bool,
+    #[bits(31)]
+    __: u32,
+}
+
 /// Fields of [`LINKS`].
 #[bitfield(u32)]
 #[derive(PartialEq, Eq)]

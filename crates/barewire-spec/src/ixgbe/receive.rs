@@ -267,6 +267,72 @@ pub struct Etqf {
     pub filter_enable: bool,
 }
 
+/// Fields of [`FTQF`].
+#[bitfield(u32)]
+#[derive(PartialEq, Eq)]
+pub struct Ftqf {
+    /// 0 TCP, 1 UDP, 2 SCTP, 3 others.
+    #[bits(2)]
+    pub protocol: u8,
+    /// Of several filters that match, the one with the highest priority counts: 1 to 7.
+    #[bits(3)]
+    pub priority: u8,
+    #[bits(3)]
+    __: u8,
+    /// Pool that is compared, if it is.
+    #[bits(6)]
+    pub pool: u8,
+    #[bits(11)]
+    __: u16,
+    /// Ignores the source address.
+    pub mask_source_address: bool,
+    /// Ignores the destination address.
+    pub mask_destination_address: bool,
+    /// Ignores the source port.
+    pub mask_source_port: bool,
+    /// Ignores the destination port.
+    pub mask_destination_port: bool,
+    /// Ignores the protocol.
+    pub mask_protocol: bool,
+    /// Ignores the pool.
+    pub mask_pool: bool,
+    /// The filter is in use.
+    pub queue_enable: bool,
+}
+
+/// Fields of [`L34TIMIR`].
+#[bitfield(u32)]
+#[derive(PartialEq, Eq)]
+pub struct L34timir {
+    #[bits(12)]
+    __: u16,
+    /// Reserved; drivers write bit 19.
+    #[bits(8)]
+    reserved_19_12: u8,
+    /// Matching packets raise a low-latency interrupt.
+    pub llien: bool,
+    /// Queue of matching packets.
+    #[bits(7)]
+    pub rx_queue: u8,
+    #[bits(4)]
+    __: u8,
+}
+
+/// Fields of [`SYNQF`].
+#[bitfield(u32)]
+#[derive(PartialEq, Eq)]
+pub struct Synqf {
+    /// The filter is in use.
+    pub queue_enable: bool,
+    /// Queue of TCP packets with SYN.
+    #[bits(7)]
+    pub rx_queue: u8,
+    #[bits(23)]
+    __: u32,
+    /// Ahead of the five-tuple filters, not behind them.
+    pub synqfp: bool,
+}
+
 /// Fields of [`ETQS`].
 #[bitfield(u32)]
 #[derive(PartialEq, Eq)]

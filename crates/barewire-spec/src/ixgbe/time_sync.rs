@@ -1,6 +1,7 @@
 //! Time stamps (82599 §8.2.3.26).
 
 use super::register::registers;
+use bitfield_struct::bitfield;
 
 registers! {
     /// Receive time stamps.
@@ -53,4 +54,57 @@ registers! {
     AUXSTMPL1: read_only(0x08C44, "8.2.3.26");
     /// Second auxiliary stamp, high half.
     AUXSTMPH1: read_only(0x08C48, "8.2.3.26");
+}
+
+/// Fields of [`TSYNCRXCTL`].
+#[bitfield(u32)]
+#[derive(PartialEq, Eq)]
+pub struct Tsyncrxctl {
+    /// A stamp is kept; no other frame is stamped until it is read. Read-only.
+    pub rxtt: bool,
+    /// Which frames are stamped: one of [`tsync_type`].
+    #[bits(3)]
+    pub kind: u8,
+    /// Frames are stamped.
+    pub en: bool,
+    #[bits(27)]
+    __: u32,
+}
+
+/// Values of [`Tsyncrxctl::kind`].
+pub mod tsync_type {
+    /// Version 2 on Ethernet, of the type in [`RXMTRL`](super::RXMTRL).
+    pub const L2_V2: u8 = 0;
+    /// Version 1 on UDP, with the control field in [`RXMTRL`](super::RXMTRL).
+    pub const L4_V1: u8 = 1;
+    /// Version 2 on Ethernet or UDP, of the type in [`RXMTRL`](super::RXMTRL).
+    pub const L2_L4_V2: u8 = 2;
+    /// Version 2 on Ethernet or UDP, of all types that need a stamp.
+    pub const EVENT_V2: u8 = 5;
+}
+
+/// Fields of [`RXMTRL`].
+#[bitfield(u32)]
+#[derive(PartialEq, Eq)]
+pub struct Rxmtrl {
+    /// Control field of messages of version 1.
+    pub ctrlt: u8,
+    /// Type of messages of version 2.
+    pub msgt: u8,
+    /// UDP port of messages.
+    pub udpt: u16,
+}
+
+/// Fields of [`TSYNCTXCTL`].
+#[bitfield(u32)]
+#[derive(PartialEq, Eq)]
+pub struct Tsynctxctl {
+    /// A stamp is kept; no other frame is stamped until it is read. Read-only.
+    pub txtt: bool,
+    #[bits(3)]
+    __: u8,
+    /// Frames that ask for it are stamped.
+    pub en: bool,
+    #[bits(27)]
+    __: u32,
 }

@@ -77,6 +77,33 @@ pub struct Dmatxctl {
     pub vt: u16,
 }
 
+/// Fields of [`DTXTCPFLGL`].
+#[bitfield(u32)]
+#[derive(PartialEq, Eq)]
+pub struct Dtxtcpflgl {
+    /// TCP flags that stay in the first segment.
+    #[bits(12, default = 0xFF6)]
+    pub first_seg: u16,
+    #[bits(4)]
+    __: u8,
+    /// TCP flags that stay in segments between the first and the last.
+    #[bits(12, default = 0xFF6)]
+    pub mid_seg: u16,
+    #[bits(4)]
+    __: u8,
+}
+
+/// Fields of [`DTXTCPFLGH`].
+#[bitfield(u32)]
+#[derive(PartialEq, Eq)]
+pub struct Dtxtcpflgh {
+    /// TCP flags that stay in the last segment.
+    #[bits(12, default = 0xF7F)]
+    pub lst_seg: u16,
+    #[bits(20)]
+    __: u32,
+}
+
 /// Fields of [`TXDCTL`]. Thresholds count descriptors.
 #[bitfield(u32)]
 #[derive(PartialEq, Eq)]

@@ -70,7 +70,7 @@ pub struct Info {
     /// Which headers there are; see [`PacketType`].
     #[bits(13)]
     pub packet_type: PacketType,
-    /// Descriptors coalesced into this one, less one.
+    /// Packets in this descriptor, where it belongs to a coalesced packet; else 0.
     #[bits(4)]
     pub rsccnt: u8,
     /// Bytes of the header in the header buffer.
@@ -175,6 +175,8 @@ pub mod rss_type {
     pub const IPV4_UDP: u8 = 7;
     /// UDP over IPv6.
     pub const IPV6_UDP: u8 = 8;
+    /// No hash: the flow director's answer.
+    pub const FLOW_DIRECTOR: u8 = 15;
 }
 
 /// Which headers a packet has. With [`Self::l2`] set the meaning changes: bits 2:0 are the

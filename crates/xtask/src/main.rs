@@ -1,6 +1,7 @@
 //! What a developer of barewire runs: `cargo xtask help`.
 #![forbid(unsafe_code)]
 
+mod bench;
 mod fuzz;
 mod lab;
 mod unsafe_lines;
@@ -21,6 +22,9 @@ struct Arguments {
 enum Command {
     /// Count the lines inside `unsafe` in each crate; fail if a crate has any that may not
     Unsafe,
+    /// Measure
+    #[command(subcommand)]
+    Bench(bench::Bench),
     /// Run the fuzz targets for longer than the tests do
     Fuzz(fuzz::Arguments),
     /// Run Linux guests whose drivers judge the software cards
@@ -30,6 +34,7 @@ enum Command {
 fn main() -> ExitCode {
     let done = match Arguments::parse().command {
         Command::Unsafe => unsafe_lines::run(),
+        Command::Bench(bench) => bench::run(&bench),
         Command::Fuzz(arguments) => fuzz::run(&arguments),
         Command::Lab(arguments) => lab::run(&arguments),
     };

@@ -1,0 +1,133 @@
+//! Builds the subjects, all for the same kind of processor.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context, Result, bail};
+
+use super::dpdk;
+use super::machine::{folder, root};
+use super::subject::Program;
+
+/// What was built.
+#[derive(Debug)]
+pub(super) struct Programs {
+    pub(super) list: Vec<Program>,
+    /// What could not be had, and why.
+    pub(super) missing: Vec<String>,
+    /// The level of the x86-64 architecture that all are built for.
+    pub(super) level: &'static str,
+}
+
+/// The level that rustc and cc both know and this processor has. Not higher: valgrind does not
+/// know AVX-512, and counts must not depend on the machine.
+pub(super) fn level() -> &'static str {
+    #[cfg(target_arch = "x86_64")]
+    if std::arch::is_x86_feature_detected!("avx2")
+        && std::arch::is_x86_feature_detected!("bmi2")
+        && std::arch::is_x86_feature_detected!("fma")
+        && std::arch::is_x86_feature_detected!("movbe")
+    {
+        return "x86-64-v3";
+    }
+    "x86-64"
+}
+
+impl Programs {
+    /// Builds all subjects.
+    ///
+    /// # Errors
+    /// When one of ours can't be built. DPDK may be missing.
+    pub(super) fn build() -> Result<Self> {
+        let level = level();
+        let rust = rust_subject(level, &[])?;
+        let mut missing = Vec::new();
+        let dpdk = dpdk::library().unwrap_or_else(|error| {
+            missing.push(format!("DPDK's library can't be had: {error:#}"));
+            None
+        });
+        let c = c_subjects(level, dpdk.as_deref())?;
+        let mut list = Vec::new();
+        let mut add = |subject, path: &Path, smallest| {
+            list.push(Program {
+                subject,
+                path: path.to_owned(),
+                smallest,
+            });
+        };
+        add("barewire", &rust, 1);
+        add("c-reference", &c.join("c-reference"), 1);
+        if dpdk.is_some() {
+            // the vector path takes nothing below four
+            add("dpdk-vector", &c.join("dpdk"), 4);
+            add("dpdk-simple", &c.join("dpdk"), 1);
+            add("dpdk-full", &c.join("dpdk"), 1);
+        }
+        add("floor", &c.join("floor"), 1);
+        add("floor-in-place", &c.join("floor"), 1);
+        Ok(Self {
+            list,
+            missing,
+            level,
+        })
+    }
+}
+
+/// Builds the Rust subject in a folder of its own, with these settings of the release profile.
+///
+/// # Errors
+/// When cargo fails.
+pub(super) fn rust_subject(level: &str, settings: &[(&str, &str)]) -> Result<PathBuf> {
+    let target = folder()?.join("cargo");
+    eprintln!("building barewire-bench for {level}");
+    let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    cargo
+        .args(["build", "--release", "--quiet", "--locked"])
+        .args(["--package", "barewire-bench"])
+        .env("CARGO_TARGET_DIR", &target)
+        .env("RUSTFLAGS", format!("-C target-cpu={level}"))
+        .envs(settings.iter().copied())
+        .current_dir(root());
+    succeed(&mut cargo)?;
+    let built = target.join("release/barewire-bench");
+    // another build with other settings must not take its place
+    let mut name = "barewire-bench".to_owned();
+    for (key, value) in settings {
+        name = format!("{name}-{}-{value}", key.to_lowercase().replace('_', "-"));
+    }
+    let kept = folder()?.join(name);
+    std::fs::copy(&built, &kept).with_context(|| format!("can't copy to {}", kept.display()))?;
+    Ok(kept)
+}
+
+fn c_subjects(level: &str, dpdk: Option<&Path>) -> Result<PathBuf> {
+    let folder = folder()?.join("c");
+    eprintln!("building the C subjects for {level}");
+    let mut make = Command::new("make");
+    make.arg("--silent")
+        .arg("-C")
+        .arg(root().join("reference"))
+        .arg(format!("OUT={}", folder.display()))
+        .arg(format!("ARCH={level}"));
+    if let Some(dpdk) = dpdk {
+        make.arg(format!("DPDK={}", dpdk.display()));
+    }
+    succeed(&mut make)?;
+    Ok(folder)
+}
+
+/// Runs a command whose output belongs on standard error.
+///
+/// # Errors
+/// When it can't be run or fails.
+pub(super) fn succeed(command: &mut Command) -> Result<()> {
+    let program = command.get_program().to_string_lossy().into_owned();
+    let output = command
+        .stdout(std::io::stderr())
+        .status()
+        .with_context(|| format!("can't run {program}"))?;
+    if !output.success() {
+        bail!("{program} failed");
+    }
+    Ok(())
+}

@@ -12,6 +12,11 @@ const TARGETS: &[(&str, &str, &str)] = &[
         "vfio_user_peer",
         "messages_survive_any_cutting",
     ),
+    (
+        "barewire-bus",
+        "vfio_user_client",
+        "a_lying_server_does_no_harm",
+    ),
     ("barewire", "lying_device", "a_lying_device_does_no_harm"),
     (
         "barewire-sim",

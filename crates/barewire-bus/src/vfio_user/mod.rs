@@ -20,6 +20,7 @@
 //! Nothing. Every length is checked against what arrived and against a limit before it is used, no
 //! buffer is as large as a peer claims before its bytes are there, and every wait has an end.
 
+mod client;
 mod connection;
 mod device;
 mod dma;
@@ -30,6 +31,7 @@ mod irq;
 mod region;
 mod version;
 
+pub use client::{RemoteBar, RemoteFunction};
 pub use connection::{Connection, Message};
 pub use device::{
     DEVICE_FLAG_PCI, DEVICE_FLAG_RESET, DeviceInfo, IRQ_FLAG_AUTOMASKED, IRQ_FLAG_EVENTFD,

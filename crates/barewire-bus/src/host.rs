@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use crate::sysfs;
 use crate::uio::{self, UioFunction};
 use crate::vfio::{self, VfioFunction};
 use crate::{BusError, DeviceBar, PciAddress, PciDevice, PciFunction};
@@ -58,13 +59,19 @@ impl Host {
         devices.join(address.to_string())
     }
 
+    /// Whether VFIO was told to give devices away that no IOMMU confines.
+    pub fn vfio_may_do_without_iommu(&self) -> bool {
+        let mode = self.path("sys/module/vfio/parameters/enable_unsafe_noiommu_mode");
+        matches!(sysfs::text(&mode).as_deref(), Some("Y" | "1"))
+    }
+
     /// All PCI devices, by address.
     ///
     /// # Errors
     /// [`BusError::Refused`] when `/sys` can't be read.
     pub fn devices(&self) -> Result<Vec<PciDevice>, BusError> {
         let folder = self.path("sys/bus/pci/devices");
-        let names = crate::sysfs::names(&folder).map_err(|source| BusError::Refused {
+        let names = sysfs::names(&folder).map_err(|source| BusError::Refused {
             device: "PCI".to_owned(),
             what: format!("list {}", folder.display()),
             source,

@@ -39,5 +39,7 @@ pub use function::PciFunction;
 pub use host::{Backend, Host, HostFunction};
 pub use interrupts::{InterruptKind, Interrupts};
 pub use mapped::MappedBar;
-pub use sysfs::{BarInfo, BarKind, GroupMember, IommuGroup, NetInterface, PciDevice, PcieLink};
+pub use sysfs::{
+    BarInfo, BarKind, Binding, GroupMember, IommuGroup, NetInterface, PciDevice, PcieLink,
+};
 pub use tap::{Tap, TapError};

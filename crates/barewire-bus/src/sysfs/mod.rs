@@ -4,17 +4,20 @@
 //! up. What is read is text of at most [`LONGEST`] bytes.
 
 mod bars;
+mod binding;
 mod device;
 mod group;
 mod interface;
 #[cfg(test)]
 pub(crate) mod made_up;
+mod route;
 
 use std::fs::{self, File};
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 pub use bars::{BarInfo, BarKind};
+pub use binding::Binding;
 pub use device::{PciDevice, PcieLink};
 pub use group::{GroupMember, IommuGroup};
 pub use interface::NetInterface;
@@ -23,7 +26,7 @@ pub use interface::NetInterface;
 const LONGEST: u64 = 64 * 1024;
 
 /// A file's text without the line's end; `None` if it can't be read.
-fn text(path: &Path) -> Option<String> {
+pub(crate) fn text(path: &Path) -> Option<String> {
     let mut text = String::new();
     let file = File::open(path).ok()?;
     file.take(LONGEST).read_to_string(&mut text).ok()?;

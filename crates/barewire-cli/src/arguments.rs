@@ -11,6 +11,9 @@ use clap::{ArgAction, Args, CommandFactory, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 use tracing_subscriber::filter::LevelFilter;
 
+use crate::bind::{Bind, Unbind};
+use crate::devices::Devices;
+use crate::doctor::Doctor;
 use crate::port_name::PortName;
 use crate::values::{self, AskedRate};
 
@@ -39,6 +42,14 @@ pub(crate) struct Arguments {
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     Forward(Forward),
+
+    Devices(Devices),
+
+    Doctor(Doctor),
+
+    Bind(Bind),
+
+    Unbind(Unbind),
 
     /// Print a completion script for a shell
     Completions {
@@ -172,7 +183,12 @@ impl Arguments {
     fn conflict(&self) -> Option<String> {
         match &self.command {
             Command::Forward(forward) => forward.conflict(),
-            Command::Completions { .. } | Command::Man { .. } => None,
+            Command::Devices(_)
+            | Command::Doctor(_)
+            | Command::Bind(_)
+            | Command::Unbind(_)
+            | Command::Completions { .. }
+            | Command::Man { .. } => None,
         }
     }
 

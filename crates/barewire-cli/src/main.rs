@@ -4,8 +4,13 @@
 #![forbid(unsafe_code)]
 
 mod arguments;
+mod bind;
+mod devices;
+mod doctor;
 mod forward;
 mod interrupt;
+#[cfg(test)]
+mod made_up;
 mod manual;
 mod port_name;
 mod values;
@@ -26,6 +31,10 @@ fn main() -> ExitCode {
     start_log(arguments.log_level());
     let result = match &arguments.command {
         Command::Forward(command) => forward::run(command, arguments.quiet),
+        Command::Devices(command) => devices::run(command),
+        Command::Doctor(command) => doctor::run(command),
+        Command::Bind(command) => bind::bind(command),
+        Command::Unbind(command) => bind::unbind(command),
         Command::Completions { shell } => manual::completions(*shell),
         Command::Man { directory } => manual::pages(directory),
     };

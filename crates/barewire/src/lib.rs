@@ -34,6 +34,7 @@
 #![forbid(unsafe_code)]
 
 mod config;
+mod drivers;
 mod error;
 pub mod ixgbe;
 mod port;
@@ -46,6 +47,7 @@ pub use barewire_dma::{
     PoolConfig,
 };
 pub use config::{PortConfig, Rss, RssFields};
+pub use drivers::driver_for;
 pub use error::Error;
 pub use port::{Driver, Port};
 pub use queue::{Receive, RxQueue, Transmit, TxQueue};

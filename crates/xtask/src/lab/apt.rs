@@ -49,6 +49,7 @@ const PACKAGES: Duration = Duration::from_mins(15);
 /// apt with a state of its own in the cache.
 pub(crate) struct Apt {
     folder: PathBuf,
+    release: String,
 }
 
 impl Apt {
@@ -65,6 +66,7 @@ impl Apt {
         }
         let apt = Self {
             folder: cache.path("apt"),
+            release: release(),
         };
         for name in ["lists/partial", "archives/partial", "parts"] {
             let path = apt.folder.join(name);
@@ -80,9 +82,17 @@ impl Apt {
             Some(mirror) => mirror.trim_end_matches('/').to_owned(),
             None => apt.mirror()?,
         };
-        let sources = SUITES
-            .map(|suite| format!("deb [signed-by={keyring}] {mirror} {suite} main\n"))
-            .concat();
+        let mut sources = Vec::new();
+        for suite in SUITES {
+            sources.push(format!("deb [signed-by={keyring}] {mirror} {suite} main\n"));
+        }
+        if !SUITES.contains(&apt.release.as_str()) {
+            let release = &apt.release;
+            sources.push(format!(
+                "deb [signed-by={keyring}] {mirror} {release} main\n"
+            ));
+        }
+        let sources = sources.concat();
         let known = fs::read_to_string(apt.folder.join("sources")).unwrap_or_default();
         if known != sources || !apt.lists_are_fresh() {
             apt.write("sources", &sources)?;
@@ -91,6 +101,11 @@ impl Apt {
             apt.write("fetched", "")?;
         }
         Ok(apt)
+    }
+
+    /// The release of Debian that this machine runs.
+    pub(crate) fn release(&self) -> &str {
+        &self.release
     }
 
     /// The packages named and all they need, as `name=version`.
@@ -263,6 +278,18 @@ fn debian_mirror(uris: &str) -> Option<String> {
         let list = parts.next()?.starts_with("binary-");
         (DEBIAN.contains(&release) && component == "main" && list).then(|| base.to_owned())
     })
+}
+
+/// The release of Debian that this machine runs, or the guests' where it runs something else.
+fn release() -> String {
+    let text = fs::read_to_string("/etc/os-release").unwrap_or_default();
+    let name = text
+        .lines()
+        .find_map(|line| line.strip_prefix("VERSION_CODENAME="))
+        .map(|name| name.trim_matches('"'));
+    name.filter(|name| DEBIAN.contains(name))
+        .unwrap_or(SUITES[0])
+        .to_owned()
 }
 
 fn can_run(program: &str) -> bool {

@@ -13,7 +13,9 @@ use serde::Deserialize;
 use super::apt::BACKPORTS;
 use super::cache::Cache;
 use super::children::{command, output};
+use super::own_kernel;
 use super::packages::Packages;
+use super::screen::Screen;
 
 /// The package that depends on the newest kernel.
 const NEWEST: &str = "linux-image-amd64";
@@ -27,6 +29,8 @@ pub(crate) enum Choice {
     Stock,
     /// The one of its backports.
     Backports,
+    /// One that is built for the lab, with what the distribution's lacks.
+    Own,
     /// A kernel image, or a folder with `boot` and `lib/modules` or `usr/lib/modules`.
     Path(PathBuf),
 }
@@ -38,9 +42,10 @@ impl FromStr for Choice {
         match text {
             "stock" => Ok(Self::Stock),
             "backports" => Ok(Self::Backports),
+            "own" => Ok(Self::Own),
             path if path.contains('/') => Ok(Self::Path(path.into())),
             _ => Err(format!(
-                "{text:?} is neither stock nor backports nor a path with a /"
+                "{text:?} is none of stock, backports, own, and no path with a / either"
             )),
         }
     }
@@ -74,7 +79,12 @@ pub(crate) struct Kernel {
 
 impl Kernel {
     /// Fetches the kernel of this choice.
-    pub(crate) fn fetch(choice: &Choice, packages: &Packages, cache: &Cache) -> Result<Self> {
+    pub(crate) fn fetch(
+        choice: &Choice,
+        packages: &Packages,
+        cache: &Cache,
+        screen: &Screen,
+    ) -> Result<Self> {
         let root = match choice {
             Choice::Stock => packages.exactly("kernel-stock", |apt| {
                 Ok(vec![versioned(&apt.dependencies(NEWEST, None)?)?])
@@ -88,6 +98,7 @@ impl Kernel {
                 });
                 Ok(std::iter::once(image.clone()).chain(parts).collect())
             })?,
+            Choice::Own => own_kernel::fetch(packages, cache, screen)?,
             Choice::Path(path) => path.clone(),
         };
         let busybox = packages.program("busybox")?;
@@ -147,7 +158,7 @@ impl Kernel {
     pub(crate) fn modules(&self, wanted: &[String]) -> Result<Vec<(String, Vec<u8>)>> {
         let mut chosen = Vec::new();
         let mut seen = BTreeSet::new();
-        if self.files.is_empty() {
+        if self.release.is_empty() {
             return Ok(chosen);
         }
         for name in wanted {

@@ -8,6 +8,7 @@ mod description;
 mod initramfs;
 mod kernel;
 mod libraries;
+mod own_kernel;
 mod packages;
 mod programs;
 mod qemu;
@@ -45,8 +46,8 @@ pub(crate) struct Arguments {
     /// What `barewire nic serve` serves: 82599, X540 or X550
     #[arg(long, default_value = "82599")]
     device: String,
-    /// Kernel instead of the guests' own choice: stock, backports, an image, or a folder with
-    /// boot and lib/modules
+    /// Kernel instead of the guests' own choice: stock, backports, own, an image, or a folder
+    /// with boot and lib/modules
     #[arg(long, value_name = "CHOICE|PATH")]
     kernel: Option<kernel::Choice>,
     /// QEMU to use (10.1 or later); otherwise the one on PATH, if it is new enough, or the
@@ -112,7 +113,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
         for guest in &guests {
             check_stopped_before(&guest.name)?;
             let choice = arguments.kernel.as_ref().unwrap_or(&guest.needs.kernel);
-            let kernel = Kernel::fetch(choice, &packages, &cache)?;
+            let kernel = Kernel::fetch(choice, &packages, &cache, &screen)?;
             let folder = logs.join(&guest.name);
             if folder.exists() {
                 fs::remove_dir_all(&folder)

@@ -226,6 +226,25 @@ impl<'a> Packages<'a> {
         })
     }
 
+    /// Fetches packages of the release that this machine runs, and what they need but for
+    /// `installed`, into the folder `name` of the cache.
+    pub(crate) fn of_this_machine(
+        &self,
+        name: &str,
+        packages: &[&str],
+        installed: &[&str],
+    ) -> Result<PathBuf> {
+        self.exactly(name, |apt| {
+            let wanted: Vec<_> = packages.iter().map(|&name| name.to_owned()).collect();
+            let mut all = apt.closure(&wanted, Some(apt.release()))?;
+            all.retain(|package| {
+                let name = package.split('=').next().unwrap_or_default();
+                !installed.contains(&name)
+            });
+            Ok(all)
+        })
+    }
+
     fn kit(&self, kit: &Kit) -> Result<PathBuf> {
         let definition = format!(
             "{:?} {:?} {:?} {:?}",

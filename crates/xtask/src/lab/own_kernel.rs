@@ -1,0 +1,168 @@
+//! A kernel of one's own, for guests that need what the distribution's kernel lacks.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+
+use super::cache::Cache;
+use super::children::{command, output};
+use super::description;
+use super::packages::Packages;
+use super::screen::Screen;
+
+/// The package with the source. Its archive has the same name.
+const SOURCE: &str = "linux-source-6.12";
+
+/// Programs of the machine that are needed, and their packages.
+const COMPILER: [(&str, &str); 5] = [
+    ("gcc", "gcc"),
+    ("ld", "binutils"),
+    ("make", "make"),
+    ("perl", "perl"),
+    ("bc", "bc"),
+];
+
+/// Fetched where the machine has none: they run on the machine, so they come from its own release.
+const TOOLS: [&str; 4] = ["bison", "flex", "libelf-dev", "m4"];
+
+/// Part of every installation: another version of one would not fit the others.
+const INSTALLED: [&str; 6] = [
+    "libc6",
+    "libc6-dev",
+    "libc-dev-bin",
+    "libgcc-s1",
+    "libcrypt1",
+    "linux-libc-dev",
+];
+
+/// Limits: unpacking, and compiling on a busy machine with two processors.
+const UNPACK: Duration = Duration::from_mins(10);
+const COMPILE: Duration = Duration::from_mins(45);
+
+/// The folder with the kernel, built if no former run has.
+pub(crate) fn fetch(packages: &Packages, cache: &Cache, screen: &Screen) -> Result<PathBuf> {
+    let fragment = description::folder().join("own-kernel.config");
+    let config = fs::read_to_string(&fragment)
+        .with_context(|| format!("can't read {}", fragment.display()))?;
+    cache.folder("kernel-own", &format!("{SOURCE}\n{config}"), |folder| {
+        for (program, package) in COMPILER {
+            if output(
+                program,
+                command(program).arg("--version"),
+                &folder.join("log"),
+                UNPACK,
+            )
+            .is_err()
+            {
+                bail!(
+                    "{program} is missing, and a guest's kernel must be built: install {package}"
+                );
+            }
+        }
+        let tools = packages.of_this_machine("kernel-tools", &TOOLS, &INSTALLED)?;
+        let source = packages.exactly("kernel-source", |_| Ok(vec![SOURCE.to_owned()]))?;
+        let busybox = packages.program("busybox")?;
+        let task = screen.task("kernel");
+        let work = folder.join("work");
+        fs::create_dir_all(&work)?;
+        let build = Build {
+            tools: &tools,
+            tree: &work.join(SOURCE),
+            log: &folder.join("log"),
+        };
+        task.doing("unpacking the source");
+        let mut unpack = command(busybox.root.join(busybox.path));
+        unpack
+            .args(["tar", "-xJf"])
+            .arg(source.join("usr/src").join(format!("{SOURCE}.tar.xz")))
+            .arg("-C")
+            .arg(&work);
+        output("busybox tar", &mut unpack, build.log, UNPACK)?;
+        task.doing("configuring");
+        build.make(&[
+            &format!("KCONFIG_ALLCONFIG={}", fragment.display()),
+            "allnoconfig",
+        ])?;
+        check(&config, &fs::read_to_string(build.tree.join(".config"))?)?;
+        task.doing("compiling: a few minutes, once");
+        let jobs = std::thread::available_parallelism().map_or(2, usize::from);
+        build.make(&[&format!("-j{jobs}"), "bzImage"])?;
+        let release = build.make(&["-s", "kernelrelease"])?;
+        let release = release.trim();
+        install(build.tree, folder, release)?;
+        fs::remove_dir_all(&work).context("can't remove the source")
+    })
+}
+
+struct Build<'a> {
+    tools: &'a Path,
+    tree: &'a Path,
+    log: &'a Path,
+}
+
+impl Build<'_> {
+    fn make(&self, arguments: &[&str]) -> Result<String> {
+        let tools = self.tools.display();
+        let libraries = format!("{tools}/usr/lib/x86_64-linux-gnu");
+        let path = std::env::var("PATH").unwrap_or_default();
+        let mut make = command("make");
+        make.arg("-C")
+            .arg(self.tree)
+            .args(arguments)
+            .arg(format!("HOSTCFLAGS=-I{tools}/usr/include"))
+            .arg(format!("HOSTLDFLAGS=-L{libraries} -Wl,-rpath,{libraries}"))
+            .env("PATH", format!("{tools}/usr/bin:{path}"))
+            .env("M4", format!("{tools}/usr/bin/m4"))
+            .env("BISON_PKGDATADIR", format!("{tools}/usr/share/bison"))
+            .env("KBUILD_BUILD_USER", "lab")
+            .env("KBUILD_BUILD_HOST", "barewire")
+            .env("LC_ALL", "C");
+        output("make", &mut make, self.log, COMPILE)
+    }
+}
+
+/// Every option that was asked for must be there: one whose needs are not met is left out silently.
+fn check(wanted: &str, got: &str) -> Result<()> {
+    let missing: Vec<_> = wanted
+        .lines()
+        .filter(|line| line.starts_with("CONFIG_") && !line.ends_with("=n"))
+        .filter(|line| !got.lines().any(|other| other == *line))
+        .collect();
+    if !missing.is_empty() {
+        bail!("the kernel can't be configured with {}", missing.join(", "));
+    }
+    Ok(())
+}
+
+/// Puts the kernel where one of the distribution's packages has it.
+fn install(tree: &Path, folder: &Path, release: &str) -> Result<()> {
+    let boot = folder.join("boot");
+    let modules = folder.join("lib/modules").join(release);
+    fs::create_dir_all(&boot)?;
+    fs::create_dir_all(&modules)?;
+    fs::copy(
+        tree.join("arch/x86/boot/bzImage"),
+        boot.join(format!("vmlinuz-{release}")),
+    )
+    .context("the build made no bzImage")?;
+    for name in ["modules.builtin", "modules.builtin.modinfo"] {
+        fs::copy(tree.join(name), modules.join(name))
+            .with_context(|| format!("the build made no {name}"))?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_option_that_was_left_out_is_named() {
+        let wanted = "# a comment\nCONFIG_A=y\nCONFIG_B=y\nCONFIG_C=n\n";
+        assert!(check(wanted, "CONFIG_B=y\nCONFIG_A=y\n").is_ok());
+        let error = check(wanted, "CONFIG_A=y\n# CONFIG_B is not set\n").unwrap_err();
+        assert!(error.to_string().ends_with("with CONFIG_B=y"), "{error}");
+    }
+}

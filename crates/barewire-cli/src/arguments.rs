@@ -67,7 +67,8 @@ pub(crate) enum Command {
 ///
 /// What comes in on one port goes out of the other, with the last byte of the destination address
 /// incremented. Without PORTs: between two software 82599s, with a generator and a checker at the
-/// far end of each wire.
+/// far end of each wire. Where the far end of a wire is not this program's, frames are forwarded and
+/// counted, and --size, --flows and --rate have nothing to act on.
 ///
 /// It ends after --duration, after --packets, at the end of --replay, or on Ctrl-C: the generators
 /// stop, what is on its way is forwarded, and a summary is printed.
@@ -78,7 +79,8 @@ pub(crate) enum Command {
 #[derive(Args, Debug)]
 #[command(override_usage = "barewire forward [OPTIONS] [PORT PORT]")]
 pub(crate) struct Forward {
-    /// The two ports; sim is a new software 82599 each time, sim:NAME one with a name
+    /// The two ports; sim is a new software 82599 each time, sim:NAME one with a name,
+    /// vfio-user:PATH one that barewire nic serve or another program serves
     #[arg(value_name = "PORT", num_args = 0.., default_values = ["sim", "sim"], hide_default_value = true)]
     pub(crate) ports: Vec<PortName>,
 
@@ -86,7 +88,7 @@ pub(crate) struct Forward {
     #[arg(short, long, value_name = "TIME", value_parser = values::duration)]
     duration: Option<Duration>,
 
-    /// End after this many frames have been sent into each of the two ports
+    /// End after this many frames have come into each of the two ports
     #[arg(short = 'n', long, value_name = "N", value_parser = values::packets, conflicts_with = "replay")]
     pub(crate) packets: Option<u64>,
 
@@ -209,12 +211,31 @@ impl Forward {
             [a, b] if a.is_same_device(b) => Some(format!(
                 "{a} can't be both ports; allowed: two different ones, or sim twice"
             )),
-            [_, _] => None,
+            [a, b] => self.homeless(a, b),
             ports => Some(format!(
                 "PORT given {} times; allowed: twice, or not at all for two sim",
                 ports.len()
             )),
         }
+    }
+
+    /// What can't be done where the far end of a wire is not this program's.
+    fn homeless(&self, a: &PortName, b: &PortName) -> Option<String> {
+        let refusal = |option: &str, which: &str, port: &PortName| {
+            format!("{option} needs a software card as its {which} PORT, not {port}: allowed: sim")
+        };
+        if self.replay.is_some() && !a.is_ours() {
+            return Some(refusal("--replay", "first", a));
+        }
+        if self.record.is_some() && !b.is_ours() {
+            return Some(refusal("--record", "second", b));
+        }
+        if self.rate.is_some() && !a.is_ours() && !b.is_ours() {
+            return Some(format!(
+                "--rate needs a software card: frames come from the far ends of {a} and {b}"
+            ));
+        }
+        None
     }
 
     /// How long to run at most.
@@ -334,6 +355,10 @@ mod tests {
             ("--replay a --packets 1", "cannot be used with"),
             ("eth0 eth1", "sim, sim:NAME"),
             ("0000:03:00.0 sim", "not supported by this build yet"),
+            ("vfio-user:a vfio-user:a", "both ports"),
+            ("vfio-user:a sim --replay x", "sim"),
+            ("sim vfio-user:a --record x", "sim"),
+            ("vfio-user:a vfio-user:b --rate 1G", "software card"),
             ("--bath 1", "--batch"),
             ("--nonsense", "--help"),
         ] {

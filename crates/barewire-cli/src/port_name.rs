@@ -1,10 +1,11 @@
 //! The word on the command line that names a port.
 
 use std::fmt;
+use std::path::PathBuf;
 use std::str::FromStr;
 
 /// What a port may be in this build.
-pub(crate) const ALLOWED: &str = "allowed: sim, sim:NAME";
+pub(crate) const ALLOWED: &str = "allowed: sim, sim:NAME, vfio-user:PATH";
 
 /// Longest name of a software port.
 const LONGEST: usize = 32;
@@ -16,6 +17,8 @@ pub(crate) enum PortName {
     Sim,
     /// The software 82599 of this name.
     NamedSim(String),
+    /// The device that another program serves at this socket.
+    VfioUser(PathBuf),
 }
 
 impl PortName {
@@ -23,8 +26,13 @@ impl PortName {
     pub(crate) fn label(&self, position: usize) -> String {
         match self {
             Self::Sim => format!("sim{position}"),
-            Self::NamedSim(name) => format!("sim:{name}"),
+            Self::NamedSim(_) | Self::VfioUser(_) => self.to_string(),
         }
+    }
+
+    /// Whether the device is software of this program, with the far end of its wire.
+    pub(crate) const fn is_ours(&self) -> bool {
+        matches!(self, Self::Sim | Self::NamedSim(_))
     }
 
     /// Whether both words name one and the same device.
@@ -38,6 +46,7 @@ impl fmt::Display for PortName {
         match self {
             Self::Sim => f.write_str("sim"),
             Self::NamedSim(name) => write!(f, "sim:{name}"),
+            Self::VfioUser(path) => write!(f, "vfio-user:{}", path.display()),
         }
     }
 }
@@ -58,7 +67,13 @@ impl FromStr for PortName {
                 "NAME must be 1 to {LONGEST} letters, digits, '-', '_' or '.'"
             ));
         }
-        if word.starts_with("vfio-user:") || is_pci_address(word) {
+        if let Some(path) = word.strip_prefix("vfio-user:") {
+            if path.is_empty() {
+                return Err("PATH is missing; allowed: vfio-user:PATH".to_owned());
+            }
+            return Ok(Self::VfioUser(path.into()));
+        }
+        if is_pci_address(word) {
             return Err(format!("not supported by this build yet; {ALLOWED}"));
         }
         Err(format!("unknown PORT; {ALLOWED}"))
@@ -109,13 +124,17 @@ mod tests {
     }
 
     #[test]
+    fn served_devices_are_named_by_their_socket() {
+        let port: PortName = "vfio-user:/run/nic".parse().unwrap();
+        assert_eq!(port, PortName::VfioUser("/run/nic".into()));
+        assert_eq!(port.label(0), "vfio-user:/run/nic");
+        assert!(!port.is_ours() && port.is_same_device(&port.clone()));
+        assert!(refusal("vfio-user:").contains("vfio-user:PATH"));
+    }
+
+    #[test]
     fn devices_of_later_builds_are_recognised() {
-        for word in [
-            "0000:03:00.0",
-            "03:00.1",
-            "00AF:ff:1f.7",
-            "vfio-user:/run/nic",
-        ] {
+        for word in ["0000:03:00.0", "03:00.1", "00AF:ff:1f.7"] {
             assert!(refusal(word).starts_with("not supported"), "{word}");
         }
     }

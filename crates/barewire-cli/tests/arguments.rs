@@ -28,11 +28,11 @@ fn bad_arguments_give_one_line_that_says_what_is_allowed() {
         (&["eth0", "eth1"], "allowed: sim, sim:NAME"),
         (
             &["sim", "0000:03:00.0"],
-            "not supported by this build yet; allowed: sim, sim:NAME",
+            "not supported by this build yet; allowed: sim, sim:NAME, vfio-user:PATH",
         ),
         (
-            &["vfio-user:/run/nic", "sim"],
-            "not supported by this build yet",
+            &["vfio-user:", "sim"],
+            "PATH is missing; allowed: vfio-user:PATH",
         ),
         (&["sim:a", "sim:a"], "allowed: two different ones"),
         (&["sim"], "allowed: twice"),

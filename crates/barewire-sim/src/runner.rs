@@ -98,7 +98,9 @@ impl Drop for Runner {
 ///
 /// On a machine with few processors this is what balances the load: the runner's thread and the
 /// program's share the devices, each stepping whichever the other is not at.
-#[derive(Clone, Debug)]
+///
+/// The default has no devices.
+#[derive(Clone, Debug, Default)]
 pub struct Stepper {
     nics: Vec<Nic>,
     next: usize,

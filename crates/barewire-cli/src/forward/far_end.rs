@@ -1,22 +1,25 @@
 //! What the ports' wires are plugged into: a source of frames and a sink that checks them.
 //!
 //! A frame's way is called a direction: from the source at the far end of one port, through both
-//! ports, to the sink at the far end of the other.
+//! ports, to the sink at the far end of the other. Where a port's device is not of this program,
+//! neither is its far end: a direction has no source then, or no sink.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use anyhow::Result;
+use barewire::Statistics;
 use barewire_sim::nic::{Nic, NicConfig};
 use barewire_sim::time::Nanos;
 use barewire_sim::wire::capture::{CaptureError, Recorder, Recording, Replay};
 use barewire_sim::wire::{
     Discard, Duplex, Generator, Pattern, Silence, Sink, SinkCounters, Source, SourceControl, Touch,
-    Verifier, Wire,
+    Unplugged, Verifier, Wire,
 };
 
 use super::ledger::{Crossing, Ledger, Noted};
 use crate::arguments::{Forward, Switch};
+use crate::port_name::PortName;
 
 /// Both far ends, seen from the thread that watches the run.
 #[derive(Debug)]
@@ -35,7 +38,9 @@ pub(super) struct FarEnds {
 pub(super) struct Direction {
     pub(super) source: SourceControl,
     pub(super) sink: Watch,
-    /// How many frames the source will offer, if that is known.
+    /// Whether the frames come from here, and whether what comes out is seen here.
+    pub(super) is_ours: [bool; 2],
+    /// How many frames the source will offer, or are wanted from it, if that is known.
     pub(super) expected: Option<u64>,
     failure: Option<Arc<OnceLock<CaptureError>>>,
 }
@@ -49,6 +54,8 @@ pub(super) enum Watch {
     Ledger(Arc<Ledger>),
     /// Where no frame is expected.
     Nothing(Arc<SinkCounters>),
+    /// Where nobody knows what to expect.
+    Anything(Arc<SinkCounters>),
 }
 
 /// What arrived at a sink.
@@ -84,15 +91,17 @@ impl FarEnds {
             Switch::On => Touch::Incremented,
             Switch::Off => Touch::Unchanged,
         };
+        let ours = [0, 1].map(|port| command.ports.get(port).is_none_or(PortName::is_ours));
         // The capture is checked before a file is created.
         let replay = command.replay.as_ref().map(Replay::open).transpose()?;
         let recording = command.record.as_ref().map(Recording::create).transpose()?;
         let recorder = recording.as_ref().map(Recording::sink);
         let gate = Gate::default();
         let replayed = replay.as_ref().map(|replay| replay.summary().whole);
-        let (directions, plugs) = match replay {
-            Some(replay) => replaying(command, touch, replay, recorder, &gate),
-            None => generating(command, touch, recorder, &gate),
+        let (directions, plugs) = match (ours, replay) {
+            ([true, true], Some(replay)) => replaying(command, touch, replay, recorder, &gate),
+            ([true, true], None) => generating(command, touch, recorder, &gate),
+            (_, replay) => half_ours(command, ours, replay, recorder, &gate),
         };
         let far_ends = Self {
             directions,
@@ -114,9 +123,30 @@ impl FarEnds {
         arrivals.map(|sink| sink.delivered + sink.corrupted).sum()
     }
 
-    /// Whether everything was offered that was to be.
-    pub(super) fn ended(&self) -> bool {
-        self.directions.iter().all(Direction::ended)
+    /// Whether both ends of both directions are here.
+    pub(super) fn are_ours(&self) -> bool {
+        self.directions.iter().all(|way| way.is_ours == [true; 2])
+    }
+
+    /// Whether any frames come from here.
+    pub(super) fn has_source(&self) -> bool {
+        self.directions.iter().any(|way| way.is_ours[0])
+    }
+
+    /// Which of the ports, called `a` and `b`, are fed from here.
+    pub(super) fn fed(&self, a: &str, b: &str) -> String {
+        match self.directions.each_ref().map(|way| way.is_ours[0]) {
+            [true, false] => a.to_owned(),
+            [false, true] => b.to_owned(),
+            _ => "both".to_owned(),
+        }
+    }
+
+    /// Whether everything was offered that was to be, or so many frames forwarded from each port
+    /// whose far end is not here.
+    pub(super) fn ended(&self, forwarded: [u64; 2]) -> bool {
+        let mut ways = self.directions.iter().zip(forwarded);
+        ways.all(|(way, forwarded)| way.ended(forwarded))
     }
 
     /// Stops both sources.
@@ -148,15 +178,34 @@ impl Direction {
         self.source.counters().offered.get()
     }
 
-    fn ended(&self) -> bool {
+    fn ended(&self, forwarded: u64) -> bool {
         let failed = self
             .failure
             .as_ref()
             .is_some_and(|failure| failure.get().is_some());
-        failed
-            || self
-                .expected
-                .is_some_and(|expected| self.offered() >= expected)
+        let [source_is_here, _] = self.is_ours;
+        let seen = if source_is_here {
+            self.offered()
+        } else {
+            forwarded
+        };
+        failed || self.expected.is_some_and(|expected| seen >= expected)
+    }
+}
+
+impl Direction {
+    /// Whether all of the `forwarded` frames, and all that were offered here, have come out or been
+    /// dropped, as the ports at its beginning and its end have counted.
+    pub(super) fn is_drained(&self, forwarded: u64, [first, last]: [&Statistics; 2]) -> bool {
+        let [source_is_here, sink_is_here] = self.is_ours;
+        let missing = first.rx_dropped + first.rx_errors;
+        let gone_in = !source_is_here || forwarded + missing >= self.offered();
+        let come_out = if sink_is_here {
+            self.sink.arrivals().delivered
+        } else {
+            last.tx_packets
+        };
+        gone_in && come_out >= forwarded
     }
 }
 
@@ -173,6 +222,10 @@ impl Watch {
             },
             Self::Nothing(counters) => Arrivals {
                 corrupted: counters.delivered.get(),
+                ..Arrivals::default()
+            },
+            Self::Anything(counters) => Arrivals {
+                delivered: counters.delivered.get(),
                 ..Arrivals::default()
             },
         }
@@ -192,17 +245,12 @@ fn generating(
     };
     let end = |stream| {
         let pattern = pattern(stream);
-        let mut generator = Generator::new(&pattern);
-        if let Some(rate) = &command.rate {
-            generator = generator.rate(rate.rate);
-        }
-        if let Some(packets) = command.packets {
-            generator = generator.limit(packets);
-        }
+        let generator = generator(command, &pattern);
         let verifier = Verifier::new(&pattern, touch);
         let direction = Direction {
             source: generator.control(),
             sink: Watch::Verifier(verifier.counters()),
+            is_ours: [true; 2],
             expected: command.packets,
             failure: None,
         };
@@ -233,12 +281,14 @@ fn replaying(
     let there = Direction {
         source: replay.control(),
         sink: Watch::Ledger(Arc::clone(&ledger)),
+        is_ours: [true; 2],
         expected: Some(replay.summary().whole),
         failure: Some(replay.failure()),
     };
     let back = Direction {
         source: SourceControl::default(),
         sink: Watch::Nothing(nothing.counters()),
+        is_ours: [true; 2],
         expected: Some(0),
         failure: None,
     };
@@ -249,6 +299,65 @@ fn replaying(
         None => plug(Duplex::new(Silence, Crossing(ledger))),
     };
     ([there, back], [first, second])
+}
+
+/// Where at least one of the far ends is not here: what is here offers frames and takes whatever
+/// comes out.
+fn half_ours(
+    command: &Forward,
+    ours: [bool; 2],
+    replay: Option<Replay>,
+    recorder: Option<Recorder>,
+    gate: &Gate,
+) -> ([Direction; 2], Plugs) {
+    let mut directions = [0, 1].map(|from| Direction {
+        source: SourceControl::default(),
+        sink: Watch::Anything(Arc::default()),
+        is_ours: [ours[from], ours[1 - from]],
+        expected: command.packets,
+        failure: None,
+    });
+    let mut here: Option<Plug> = None;
+    if let Some(position) = ours.iter().position(|ours| *ours) {
+        let away = &mut directions[position];
+        let source: Box<dyn Source> = if let Some(mut replay) = replay {
+            if let Some(rate) = &command.rate {
+                replay = replay.rate(rate.rate);
+            }
+            away.source = replay.control();
+            away.expected = Some(replay.summary().whole);
+            away.failure = Some(replay.failure());
+            Box::new(gate.before(replay))
+        } else {
+            let pattern = Pattern::new(0).size(command.size).flows(command.flows());
+            let generator = generator(command, &pattern);
+            away.source = generator.control();
+            Box::new(gate.before(generator))
+        };
+        let sink = Discard::new();
+        directions[1 - position].sink = Watch::Anything(sink.counters());
+        here = Some(match recorder {
+            Some(recorder) => plug(Duplex::new(source, Both(sink, recorder))),
+            None => plug(Duplex::new(source, sink)),
+        });
+    }
+    // a device that is not ours is not made
+    let plugs = ours.map(|ours| match here.take_if(|_| ours) {
+        Some(here) => here,
+        None => plug(Unplugged::new()),
+    });
+    (directions, plugs)
+}
+
+fn generator(command: &Forward, pattern: &Pattern) -> Generator {
+    let mut generator = Generator::new(pattern);
+    if let Some(rate) = &command.rate {
+        generator = generator.rate(rate.rate);
+    }
+    if let Some(packets) = command.packets {
+        generator = generator.limit(packets);
+    }
+    generator
 }
 
 /// Holds sources back until it is opened: while a port is being set up, a real wire would lose

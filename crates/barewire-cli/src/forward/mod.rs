@@ -1,10 +1,11 @@
 //! `barewire forward`: the main job, from wire to wire.
 //!
 //! 1. [`far_end`] makes what the wires are plugged into; [`ledger`] knows a capture's frames.
-//! 2. [`setup`] makes the devices and opens their ports.
+//! 2. [`device`] is what a PORT names; [`setup`] opens the ports.
 //! 3. [`worker`] forwards, on threads, while [`run`](mod@run) watches and [`progress`] prints.
 //! 4. [`report`] is what was found, and [`summary`] its form for people.
 
+mod device;
 mod far_end;
 mod ledger;
 mod progress;
@@ -84,22 +85,30 @@ fn headline(
         1 => String::new(),
         queues => format!(", {queues} queues each"),
     };
+    let devices = bench.kinds();
     writeln!(
         screen,
-        "forwarding between {a} and {b}: software 82599s{queues}"
-    )?;
-    let source = match (far_ends.replayed, &command.replay) {
-        (Some(count), Some(file)) => {
-            let frames = summary::frames(count);
-            format!("replaying {frames} of {} into {a}", file.display())
+        "forwarding between {a} and {b}: {devices}{queues}{}",
+        if far_ends.has_source() {
+            String::new()
+        } else {
+            end(command)
         }
-        _ => format!("generating {} into both", size(command)),
-    };
-    let pace = match &command.rate {
-        Some(rate) => format!("at {rate}, taken or not"),
-        None => "as fast as they are taken".to_owned(),
-    };
-    writeln!(screen, "{source}, {pace}{}", end(command))?;
+    )?;
+    if far_ends.has_source() {
+        let source = match (far_ends.replayed, &command.replay) {
+            (Some(count), Some(file)) => {
+                let frames = summary::frames(count);
+                format!("replaying {frames} of {} into {a}", file.display())
+            }
+            _ => format!("generating {} into {}", size(command), far_ends.fed(a, b)),
+        };
+        let pace = match &command.rate {
+            Some(rate) => format!("at {rate}, taken or not"),
+            None => "as fast as they are taken".to_owned(),
+        };
+        writeln!(screen, "{source}, {pace}{}", end(command))?;
+    }
     if let Some(file) = &command.record {
         writeln!(screen, "recording what leaves {b} to {}", file.display())?;
     }

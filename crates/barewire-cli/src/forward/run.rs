@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Error, Result, anyhow};
 use barewire::{RxCounters, Statistics, TxCounters};
 
-use super::far_end::FarEnds;
+use super::far_end::{Direction, FarEnds};
 use super::progress::Progress;
 use super::report::{PortReport, Report, Violations, WireReport, float};
 use super::setup::Bench;
@@ -22,6 +22,8 @@ const TICK: Duration = Duration::from_millis(1);
 const STUCK: u32 = 10_000;
 /// Looks without any frame arriving until the rest counts as lost.
 const DRAINED: u32 = 2_000;
+/// How long a run waits at its end for frames whose source can't be stopped.
+const UNSTOPPABLE: Duration = Duration::from_millis(500);
 /// Looks between two readings of the devices' counters while frames are missing.
 const RARELY: u32 = 16;
 
@@ -95,7 +97,8 @@ impl<'a> Run<'a> {
     ) -> Result<()> {
         let limit = self.command.time_limit();
         loop {
-            if interrupt.asked() || self.far_ends.ended() || self.workers.any_failed() {
+            let forwarded = self.workers.forwarded();
+            if interrupt.asked() || self.far_ends.ended(forwarded) || self.workers.any_failed() {
                 return Ok(());
             }
             if self.far_ends.recording_failed() {
@@ -105,7 +108,8 @@ impl<'a> Run<'a> {
             if limit.is_some_and(|limit| elapsed >= limit) {
                 return Ok(());
             }
-            if self.still() >= STUCK && self.command.rate.is_none() {
+            let closed = self.far_ends.are_ours() && self.command.rate.is_none();
+            if self.still() >= STUCK && closed {
                 return Err(anyhow!("stuck: no frame has moved for {} s", STUCK / 1000));
             }
             self.tick(progress, screen)?;
@@ -118,6 +122,9 @@ impl<'a> Run<'a> {
         self.far_ends.stop();
         self.bench.idle();
         self.stillness = Stillness::default();
+        if !self.far_ends.are_ours() {
+            return self.drain_the_strange(progress, screen);
+        }
         loop {
             let still = self.still();
             let (offered, arrived) = self.stillness.seen;
@@ -138,9 +145,35 @@ impl<'a> Run<'a> {
         }
     }
 
-    /// For how many looks no frame has been offered or has arrived.
+    /// Waits until what was forwarded has been sent. What comes from far ends that are not here
+    /// goes on coming.
+    fn drain_the_strange(&mut self, progress: &mut Progress, screen: &mut dyn Write) -> Result<()> {
+        let end = Instant::now() + UNSTOPPABLE;
+        while Instant::now() < end && !self.workers.any_failed() {
+            self.still();
+            let statistics = self.bench.statistics()?;
+            let forwarded = self.workers.forwarded();
+            let drained = |(from, way): (usize, &Direction)| {
+                let counted = [&statistics[from], &statistics[1 - from]];
+                way.is_drained(forwarded[from], counted)
+            };
+            if self.far_ends.directions.iter().enumerate().all(drained) {
+                return Ok(());
+            }
+            self.tick(progress, screen)?;
+        }
+        Ok(())
+    }
+
+    /// For how many looks no frame has been offered, forwarded or has arrived.
     fn still(&mut self) -> u32 {
-        let now = (self.far_ends.offered(), self.far_ends.arrived());
+        let forwarded: u64 = self.workers.forwarded().iter().sum();
+        let offered = self.far_ends.offered();
+        let now = if self.far_ends.are_ours() {
+            (offered, self.far_ends.arrived())
+        } else {
+            (offered, forwarded)
+        };
         if now == self.stillness.seen {
             self.stillness.ticks = self.stillness.ticks.saturating_add(1);
         } else {
@@ -182,7 +215,7 @@ impl<'a> Run<'a> {
             .map(|position| port_report(&self.bench, &statistics, &lanes, position))
             .collect();
         drop(lanes);
-        let violations = Violations::new(self.bench.stop()?);
+        let violations = self.bench.stop()?.map(Violations::new);
 
         let sent: u64 = ports.iter().map(|port| port.tx_packets).sum();
         let seconds = self.moved.duration_since(self.began).as_secs_f64();
@@ -190,7 +223,10 @@ impl<'a> Run<'a> {
             seconds,
             mpps: float(sent) / 1e6 / seconds.max(1e-9),
             ports,
-            wire: wire_report(&self.far_ends, oversize_dropped),
+            wire: self
+                .far_ends
+                .are_ours()
+                .then(|| wire_report(&self.far_ends, oversize_dropped)),
             violations,
         };
         let notes = notes(self.command, &self.far_ends, &report);
@@ -282,13 +318,14 @@ fn notes(command: &Forward, far_ends: &FarEnds, report: &Report) -> Vec<String> 
             "too slow for the rate: nothing was offered for {share:.0} % of the time"
         ));
     }
-    if report.wire.lost > 0 && command.rate.is_some() {
+    let wire = report.wire.unwrap_or_default();
+    if wire.lost > 0 && command.rate.is_some() {
         notes.push("lost frames found no free descriptor (see dropped)".to_owned());
     }
-    if report.wire.reordered > 0 && command.replay.is_some() && command.queues > 1 {
+    if wire.reordered > 0 && command.replay.is_some() && command.queues > 1 {
         notes.push(format!(
             "{} changed places, as those of different queues may",
-            frames(report.wire.reordered)
+            frames(wire.reordered)
         ));
     }
     notes

@@ -1,15 +1,17 @@
-//! Two software cards on a thread of their own, and the driver's ports on them.
+//! Two devices, software ones on a thread of their own, and the driver's ports on them.
 
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
-use barewire::{Error, Link, Port, PortConfig, Statistics};
-use barewire_sim::nic::{Nic, NicConfig};
+use barewire::{Link, Port, PortConfig, Statistics};
+use barewire_sim::nic::Nic;
 use barewire_sim::runner::{Runner, Stepper};
 
-use super::far_end::{Plug, Plugs};
+use super::device::{Device, with_remedy};
+use super::far_end::Plugs;
 use super::worker::Lane;
 use crate::arguments::{Forward, Switch};
+use crate::port_name::PortName;
 
 /// How long a link may take to come up.
 const LINK_PATIENCE: Duration = Duration::from_secs(5);
@@ -18,8 +20,9 @@ const LINK_PATIENCE: Duration = Duration::from_secs(5);
 #[derive(Debug)]
 pub(super) struct Bench {
     pub(super) ports: [OpenPort; 2],
-    runner: Runner,
-    nics: [Nic; 2],
+    /// None where no device is software of this program.
+    runner: Option<Runner>,
+    devices: [Device; 2],
 }
 
 /// A port that forwards.
@@ -38,27 +41,32 @@ impl Bench {
     /// What the driver says, with a remedy where there is one.
     pub(super) fn build(command: &Forward, plugs: Plugs) -> Result<Self> {
         let [first, second] = plugs;
-        let label = |position: usize| match command.ports.get(position) {
-            Some(name) => name.label(position),
-            None => format!("sim{position}"),
-        };
-        let nic = |position: u8, plug: Plug| {
-            let config = NicConfig {
-                name: label(usize::from(position)),
-                mac: [0x02, 0x42, 0x57, 0x00, 0x00, position + 1],
-                ..NicConfig::default()
-            };
-            plug(config)
-        };
-        let nics = [nic(0, first), nic(1, second)];
-        let runner = Runner::start(nics.to_vec()).context("cannot start the software cards")?;
-        let [first, second] = &nics;
-        let ports = [open(command, first)?, open(command, second)?];
+        let name = |position: usize| command.ports.get(position).unwrap_or(&PortName::Sim);
+        let devices = [
+            Device::new(name(0), 0, first),
+            Device::new(name(1), 1, second),
+        ];
+        let nics: Vec<Nic> = devices.iter().filter_map(Device::sim).cloned().collect();
+        let runner = (!nics.is_empty()).then(|| Runner::start(nics)).transpose();
+        let runner = runner.context("cannot start the software cards")?;
+        let [first, second] = &devices;
+        let ports = [
+            open(command, first, name(0).label(0))?,
+            open(command, second, name(1).label(1))?,
+        ];
         Ok(Self {
             ports,
             runner,
-            nics,
+            devices,
         })
+    }
+
+    /// What the devices are, for people.
+    pub(super) fn kinds(&self) -> String {
+        match self.devices.each_ref().map(Device::kind) {
+            [a, b] if a == b => format!("{a}s"),
+            [a, b] => format!("a {a} and a {b}"),
+        }
     }
 
     /// Takes the queues out of the ports, in pairs of both directions.
@@ -80,13 +88,14 @@ impl Bench {
 
     /// A handle to lend the devices a hand with.
     pub(super) fn stepper(&self) -> Stepper {
-        self.runner.stepper()
+        let runner = self.runner.as_ref();
+        runner.map_or_else(Stepper::default, Runner::stepper)
     }
 
-    /// Whether nothing is on its way in the devices. When the sources have stopped before this is
-    /// asked, they offer nothing more afterwards.
+    /// Whether nothing is on its way in the software devices. When the sources have stopped before
+    /// this is asked, they offer nothing more afterwards.
     pub(super) fn idle(&self) -> bool {
-        self.runner.idle()
+        self.runner.as_ref().is_none_or(Runner::idle)
     }
 
     /// What both ports have counted.
@@ -99,19 +108,22 @@ impl Bench {
     }
 
     /// Stops the ports and the devices, in this order, and returns the rules that were broken from
-    /// beginning to end.
+    /// beginning to end: `None` where no device is software of this program.
     ///
     /// # Errors
     /// When a device does not stop.
-    pub(super) fn stop(self) -> Result<Vec<String>> {
+    pub(super) fn stop(self) -> Result<Option<Vec<String>>> {
         let mut result = Ok(());
         for mut open in self.ports {
             result = result.and(open.port.stop());
         }
-        self.runner.stop();
+        let is_ours = self.runner.is_some();
+        if let Some(runner) = self.runner {
+            runner.stop();
+        }
         result.context("cannot stop the port")?;
         let mut broken = Vec::new();
-        for nic in &self.nics {
+        for nic in self.devices.iter().filter_map(Device::sim) {
             let violations = nic.violations();
             let more = nic.violation_count() - violations.len() as u64;
             broken.extend(
@@ -123,7 +135,7 @@ impl Bench {
                 broken.push(format!("{}: and {more} more", nic.name()));
             }
         }
-        Ok(broken)
+        Ok(is_ours.then_some(broken))
     }
 }
 
@@ -143,7 +155,7 @@ impl OpenPort {
     }
 }
 
-fn open(command: &Forward, nic: &Nic) -> Result<OpenPort> {
+fn open(command: &Forward, device: &Device, label: String) -> Result<OpenPort> {
     let config = PortConfig {
         rx_queues: command.queues,
         tx_queues: command.queues,
@@ -154,25 +166,12 @@ fn open(command: &Forward, nic: &Nic) -> Result<OpenPort> {
         all_multicast: true,
         ..PortConfig::default()
     };
-    let label = nic.name().to_owned();
-    let mut port = Port::open(nic.function(), &config).map_err(with_remedy)?;
+    let mut port = device.open(&config)?;
     let link = port.wait_for_link(LINK_PATIENCE)?;
     if !link.up {
         bail!("{label}: the link did not come up within {LINK_PATIENCE:?}");
     }
     Ok(OpenPort { label, link, port })
-}
-
-/// What the user can do about it.
-fn with_remedy(error: Error) -> anyhow::Error {
-    let remedy = match &error {
-        Error::Dma { .. } => Some("try a smaller --ring or fewer --queues"),
-        _ => None,
-    };
-    match remedy {
-        Some(remedy) => anyhow::anyhow!("{error}: {remedy}"),
-        None => error.into(),
-    }
 }
 
 fn lane(

@@ -12,9 +12,11 @@ pub(super) fn print(output: &mut dyn Write, report: &Report, notes: &[String]) -
     ports(output, &report.ports)?;
     writeln!(output)?;
     speed(output, report)?;
-    wire(output, &report.wire)?;
-    let broken = report.violations.list();
-    if broken.is_empty() {
+    if let Some(found) = &report.wire {
+        wire(output, found)?;
+    }
+    let broken = report.broken_rules();
+    if broken.is_empty() && report.violations.is_some() {
         writeln!(output, "datasheet  no rule broken by the driver")?;
     }
     for violation in broken {
@@ -178,14 +180,14 @@ mod tests {
             seconds: 600.25,
             mpps: 7.155,
             ports: vec![port("sim0"), port("sim:right")],
-            wire: WireReport {
+            wire: Some(WireReport {
                 offered: 4_294_967_296,
                 delivered: 4_292_498_162,
                 lost: 2_469_134,
                 oversize_dropped: 7,
                 ..WireReport::default()
-            },
-            violations: Violations::new(vec!["sim0: RDT[0] = 0x1".into()]),
+            }),
+            violations: Some(Violations::new(vec!["sim0: RDT[0] = 0x1".into()])),
         }
     }
 
@@ -224,6 +226,22 @@ mod tests {
             assert!(text.contains(part), "{part}\n{text}");
         }
         assert!(!text.contains("padded"), "{text}");
+    }
+
+    #[test]
+    fn what_is_not_known_is_not_said() {
+        let mut output = Vec::new();
+        let report = Report {
+            wire: None,
+            violations: None,
+            ..report()
+        };
+        print(&mut output, &report, &[]).unwrap();
+        let text = String::from_utf8(output).unwrap();
+        assert!(
+            !text.contains("frames ") && !text.contains("datasheet"),
+            "{text}"
+        );
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! The threads that forward.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::{self, JoinHandle};
 
 use anyhow::{Context, Result, anyhow};
@@ -84,10 +84,28 @@ impl Lane {
 /// What a thread hands back: its lanes, and what went wrong.
 type Finished = (Vec<Lane>, Result<(), Error>);
 
+/// Frames that a thread has forwarded, by the position of the port they came from. The alignment
+/// keeps the counts of two threads in different cache lines.
+#[derive(Debug, Default)]
+#[repr(align(128))]
+struct Forwarded([AtomicU64; 2]);
+
+impl Forwarded {
+    /// Adds `more` frames from the port at `position`. Only the thread whose count it is may.
+    #[inline]
+    fn add(&self, position: usize, more: usize) {
+        if let Some(count) = self.0.get(position) {
+            let sum = count.load(Ordering::Relaxed) + more as u64;
+            count.store(sum, Ordering::Relaxed);
+        }
+    }
+}
+
 /// The running threads.
 #[derive(Debug)]
 pub(super) struct Workers {
     stop: Arc<AtomicBool>,
+    forwarded: Vec<Arc<Forwarded>>,
     threads: Vec<JoinHandle<Finished>>,
 }
 
@@ -100,6 +118,7 @@ impl Workers {
     pub(super) fn start(lanes: Vec<[Lane; 2]>, stepper: &Stepper) -> Result<Self> {
         let mut workers = Self {
             stop: Arc::default(),
+            forwarded: Vec::new(),
             threads: Vec::new(),
         };
         let count = lanes.len().min(spare_processors());
@@ -110,13 +129,23 @@ impl Workers {
         for (number, share) in shares.into_iter().enumerate() {
             let stop = Arc::clone(&workers.stop);
             let stepper = stepper.clone();
+            let forwarded = Arc::new(Forwarded::default());
+            workers.forwarded.push(Arc::clone(&forwarded));
             let thread = thread::Builder::new()
                 .name(format!("forward-{number}"))
-                .spawn(move || forward(share, stepper, &stop))
+                .spawn(move || forward(share, stepper, &forwarded, &stop))
                 .context("cannot start a thread")?;
             workers.threads.push(thread);
         }
         Ok(workers)
+    }
+
+    /// Frames forwarded up to now, by the position of the port they came from.
+    pub(super) fn forwarded(&self) -> [u64; 2] {
+        [0, 1].map(|position| {
+            let counts = self.forwarded.iter().filter_map(|by| by.0.get(position));
+            counts.map(|count| count.load(Ordering::Relaxed)).sum()
+        })
     }
 
     /// Whether a thread has given up.
@@ -162,14 +191,23 @@ fn spare_processors() -> usize {
 /// A thread that polls right behind a device gets frames one by one, and both fight for the same
 /// cache lines. So where a turn shows that it has caught up, the thread leaves the rings alone for a
 /// moment and lends the software devices a hand.
-fn forward(mut lanes: Vec<Lane>, mut stepper: Stepper, stop: &AtomicBool) -> Finished {
+fn forward(
+    mut lanes: Vec<Lane>,
+    mut stepper: Stepper,
+    forwarded: &Forwarded,
+    stop: &AtomicBool,
+) -> Finished {
     let full: usize = lanes.iter().map(|lane| lane.batch.capacity()).sum();
     let mut quiet = 0;
     while !stop.load(Ordering::Relaxed) {
         let mut moved = 0;
         for lane in &mut lanes {
             match lane.turn() {
-                Ok(more) => moved += more,
+                Ok(0) => {}
+                Ok(more) => {
+                    forwarded.add(lane.port, more);
+                    moved += more;
+                }
                 Err(error) => return (lanes, Err(error)),
             }
         }

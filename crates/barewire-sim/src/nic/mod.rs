@@ -138,7 +138,7 @@ pub struct LinkState {
     pub mbits: u32,
 }
 
-/// What a device counted since it was made or since software read its counters.
+/// What a device counted.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct NicCounters {
     /// Frames that passed the filters (GPRC).
@@ -293,20 +293,16 @@ impl Nic {
         LinkState { up, mbits }
     }
 
-    /// What the device counted, without clearing it.
+    /// What the device's registers count, without clearing it.
     pub fn counters(&self) -> NicCounters {
         let model = self.shared.access();
-        let peek = |counter| model.statistics.peek(counter, 0);
-        NicCounters {
-            received: peek(Counter::Gprc),
-            sent: peek(Counter::Gptc),
-            missed: peek(Counter::Mpc),
-            dropped: (0..statistics::INDICES)
-                .map(|index| model.statistics.peek(Counter::Qprdc, index))
-                .sum(),
-            undersize: peek(Counter::Ruc),
-            oversize: peek(Counter::Roc),
-        }
+        counters(|counter, index| model.statistics.peek(counter, index))
+    }
+
+    /// What the device has counted since it was made, whatever software has cleared meanwhile.
+    pub fn totals(&self) -> NicCounters {
+        let model = self.shared.access();
+        counters(|counter, index| model.statistics.total(counter, index))
     }
 
     /// Nothing is on its way: the wire has nothing to offer, no frame waits in the packet buffer,
@@ -325,6 +321,20 @@ impl Nic {
     /// Unplugs the port from its wire and plugs it into another; returns the old one.
     pub fn replace_wire(&self, wire: impl Wire + 'static) -> Box<dyn Wire> {
         std::mem::replace(&mut self.shared.access().wire, Box::new(wire))
+    }
+}
+
+/// Reads the counters by `read`, which takes a counter and its statistics index.
+fn counters(read: impl Fn(Counter, usize) -> u64) -> NicCounters {
+    NicCounters {
+        received: read(Counter::Gprc, 0),
+        sent: read(Counter::Gptc, 0),
+        missed: read(Counter::Mpc, 0),
+        dropped: (0..statistics::INDICES)
+            .map(|index| read(Counter::Qprdc, index))
+            .sum(),
+        undersize: read(Counter::Ruc, 0),
+        oversize: read(Counter::Roc, 0),
     }
 }
 

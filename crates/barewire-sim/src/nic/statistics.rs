@@ -249,7 +249,7 @@ impl Statistics {
     }
 
     /// What a counter would be had it never been cleared.
-    fn total(&self, counter: Counter, index: usize) -> u64 {
+    pub(crate) fn total(&self, counter: Counter, index: usize) -> u64 {
         use Counter as C;
         let received = || self.received.iter().sum::<u64>();
         let sum = |tallies: &[Tally]| {

@@ -118,6 +118,14 @@ impl WireWord {
     pub fn is_plugged(&self) -> bool {
         self.far_end != FarEnd::Nothing
     }
+
+    /// The sockets of a cable: this end's and the other's.
+    pub fn sockets(&self) -> Option<[&Path; 2]> {
+        match &self.far_end {
+            FarEnd::Cable { local, remote } => Some([local, remote]),
+            _ => None,
+        }
+    }
 }
 
 impl fmt::Display for WireWord {
@@ -320,6 +328,8 @@ mod tests {
         let word: WireWord = "cable:/run/c".parse().unwrap();
         assert!(word.is_plugged());
         assert_eq!(word.to_string(), "cable:/run/c");
+        let sockets = word.sockets().unwrap().map(Path::to_path_buf);
+        assert_eq!(sockets, ["/run/c", "/run/c.peer"].map(PathBuf::from));
     }
 
     #[test]

@@ -16,6 +16,11 @@ pub enum DmaError {
         /// The system's answer.
         source: io::Error,
     },
+    /// A file that its owner can make shorter while it is mapped.
+    #[error(
+        "the file can be cut off while it is mapped, which would kill this process: seal it with F_SEAL_SHRINK"
+    )]
+    Unsealed,
     /// A size or count that can't be used.
     #[error("{what} {value} is out of range: {allowed}")]
     Range {

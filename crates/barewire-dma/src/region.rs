@@ -7,7 +7,10 @@ use std::ptr::NonNull;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 
-use rustix::fs::{MemfdFlags, ftruncate, memfd_create};
+use rustix::fs::{
+    MemfdFlags, OFlags, SealFlags, fcntl_add_seals, fcntl_get_seals, fcntl_getfl, fstat, ftruncate,
+    memfd_create,
+};
 use rustix::mm::{MapFlags, ProtFlags, mmap, munmap};
 
 use crate::DmaError;
@@ -30,7 +33,9 @@ pub enum Pages {
 /// A piece of memory for devices, zeroed, shared with whoever holds its file descriptor.
 ///
 /// It is backed by a memfd, which can be handed to another process (as vfio-user does) and
-/// vanishes with its last user: no file in a hugepage mount is left behind.
+/// vanishes with its last user: no file in a hugepage mount is left behind. The memfd is sealed
+/// against changes of its size: a page of a mapping that another process cut off would be a signal
+/// that kills this one.
 #[derive(Debug)]
 pub struct DmaRegion {
     base: NonNull<u8>,
@@ -91,31 +96,93 @@ impl DmaRegion {
                 source: errno.into(),
             }
         };
-        let memfd = memfd_create("barewire-dma", MemfdFlags::CLOEXEC | flags)
-            .map_err(failed("memfd_create"))?;
+        let memfd = memfd_create(
+            "barewire-dma",
+            MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING | flags,
+        )
+        .map_err(failed("memfd_create"))?;
         let size = u64::try_from(len).map_err(|_| DmaError::Range {
             what: "region size",
             value: len,
             allowed: "what fits 64 bits",
         })?;
         ftruncate(&memfd, size).map_err(failed("ftruncate"))?;
+        let seals = SealFlags::SHRINK | SealFlags::GROW | SealFlags::SEAL;
+        fcntl_add_seals(&memfd, seals).map_err(failed("sealing"))?;
+        Self::map_file(memfd, len, page, MapFlags::POPULATE)
+    }
+
+    /// Maps the first `len` bytes of a file that another process gave, all of it if `len` is
+    /// `None`. Pages are brought in when they are touched.
+    ///
+    /// Only a memfd that is sealed against shrinking is taken. What can be cut off behind the back
+    /// of whoever maps it kills him at the next access; such a file is to be read and written as
+    /// a file instead.
+    ///
+    /// # Errors
+    /// [`DmaError::Unsealed`] for such a file; [`DmaError::Range`] where it is empty, shorter than
+    /// `len`, or `len` is no multiple of 8; [`DmaError::Allocate`] where it can't be mapped, for
+    /// one because it was not opened for reading and writing.
+    pub fn from_file(file: OwnedFd, len: Option<usize>) -> Result<Arc<Self>, DmaError> {
+        let failed = |what| {
+            move |errno: rustix::io::Errno| DmaError::Allocate {
+                bytes: len.unwrap_or(0),
+                what,
+                source: errno.into(),
+            }
+        };
+        let seals = fcntl_get_seals(&file).unwrap_or(SealFlags::empty());
+        if !seals.contains(SealFlags::SHRINK) {
+            return Err(DmaError::Unsealed);
+        }
+        let mode = fcntl_getfl(&file).map_err(failed("fcntl"))?;
+        if mode & OFlags::RWMODE != OFlags::RDWR {
+            return Err(failed("opening for reading and writing")(
+                rustix::io::Errno::ACCESS,
+            ));
+        }
+        let status = fstat(&file).map_err(failed("fstat"))?;
+        let size = usize::try_from(status.st_size).unwrap_or(0);
+        let wanted = len.unwrap_or(size - size % 8);
+        if wanted == 0 || wanted > size || !wanted.is_multiple_of(8) {
+            return Err(DmaError::Range {
+                what: "size of a mapped file",
+                value: wanted,
+                allowed: "a multiple of 8 bytes, not beyond the end of the file",
+            });
+        }
+        // A hugepage's file says so; others have blocks of an ordinary page.
+        let page = usize::try_from(status.st_blksize).unwrap_or(0);
+        let page = page.max(rustix::param::page_size());
+        Self::map_file(file, wanted, page, MapFlags::empty()).map(Arc::new)
+    }
+
+    /// Maps `len` bytes of a file that is at least as long and can't be shrunk.
+    fn map_file(
+        memfd: OwnedFd,
+        len: usize,
+        page: usize,
+        extra: MapFlags,
+    ) -> Result<Self, DmaError> {
+        let failed = |source| DmaError::Allocate {
+            bytes: len,
+            what: "mmap",
+            source,
+        };
         // SAFETY: a new mapping at an address of the kernel's choice overlaps nothing of ours.
         let base = unsafe {
             mmap(
                 std::ptr::null_mut(),
                 len,
                 ProtFlags::READ | ProtFlags::WRITE,
-                MapFlags::SHARED | MapFlags::POPULATE,
+                MapFlags::SHARED | extra,
                 &memfd,
                 0,
             )
         }
-        .map_err(failed("mmap"))?;
-        let base = NonNull::new(base.cast::<u8>()).ok_or(DmaError::Allocate {
-            bytes: len,
-            what: "mmap",
-            source: std::io::ErrorKind::InvalidData.into(),
-        })?;
+        .map_err(|errno| failed(errno.into()))?;
+        let base = NonNull::new(base.cast::<u8>())
+            .ok_or_else(|| failed(std::io::ErrorKind::InvalidData.into()))?;
         Ok(Self {
             base,
             len,
@@ -124,7 +191,7 @@ impl DmaRegion {
         })
     }
 
-    /// Size in bytes, a multiple of the page size.
+    /// Size in bytes, a multiple of 8, and of the page size where it was allocated here.
     #[allow(clippy::len_without_is_empty)] // a region is never empty
     pub fn len(&self) -> usize {
         self.len
@@ -263,6 +330,55 @@ mod tests {
         for len in [0, usize::MAX] {
             assert!(matches!(
                 DmaRegion::allocate(len, Pages::Ordinary),
+                Err(DmaError::Range { .. })
+            ));
+        }
+    }
+
+    fn file(bytes: u64, seals: SealFlags) -> OwnedFd {
+        let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING;
+        let file = memfd_create("peer", flags).unwrap();
+        ftruncate(&file, bytes).unwrap();
+        fcntl_add_seals(&file, seals).unwrap();
+        file
+    }
+
+    #[test]
+    fn a_sealed_file_of_a_peer_is_shared() {
+        let mine = DmaRegion::allocate(8192, Pages::Ordinary).unwrap();
+        let theirs = mine.memfd().try_clone_to_owned().unwrap();
+        let theirs = DmaRegion::from_file(theirs, None).unwrap();
+        assert_eq!(theirs.len(), 8192);
+        theirs.device_write(5000, b"shared").unwrap();
+        let mut bytes = [0; 6];
+        mine.device_read(5000, &mut bytes).unwrap();
+        assert_eq!(&bytes, b"shared");
+        let part = mine.memfd().try_clone_to_owned().unwrap();
+        assert_eq!(DmaRegion::from_file(part, Some(4096)).unwrap().len(), 4096);
+    }
+
+    #[test]
+    fn a_file_that_can_be_cut_off_is_not_mapped() {
+        let open = file(8192, SealFlags::GROW);
+        assert!(matches!(
+            DmaRegion::from_file(open, None),
+            Err(DmaError::Unsealed)
+        ));
+        let (_, pipe) = std::io::pipe().unwrap();
+        assert!(matches!(
+            DmaRegion::from_file(pipe.into(), None),
+            Err(DmaError::Unsealed)
+        ));
+        // Our own can't be cut off either.
+        let mine = DmaRegion::allocate(8192, Pages::Ordinary).unwrap();
+        assert!(ftruncate(mine.memfd(), 4096).is_err());
+    }
+
+    #[test]
+    fn a_size_that_is_not_there_is_refused() {
+        for (bytes, len) in [(0, None), (7, None), (4096, Some(4104)), (4096, Some(12))] {
+            assert!(matches!(
+                DmaRegion::from_file(file(bytes, SealFlags::SHRINK), len),
                 Err(DmaError::Range { .. })
             ));
         }

@@ -39,12 +39,14 @@
 //!   against the datasheet is a [`violation`].
 //! - [`wire`]: what the card's port is plugged into: a cable to another card, a generator and a
 //!   verifier, a capture, a loopback, with faults in between.
+//! - [`serve`]: cards for virtual machines and drivers in other processes, over vfio-user.
 //! - [`runner`]: a thread that runs cards at full speed. Without it a test steps them, and the same
 //!   steps have the same result every time.
 #![forbid(unsafe_code)]
 
 pub mod nic;
 pub mod runner;
+pub mod serve;
 pub mod time;
 pub mod violation;
 pub mod wire;

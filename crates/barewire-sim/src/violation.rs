@@ -43,6 +43,8 @@ pub enum Rule {
     Unmapped,
     /// An access that starts in mapped memory and runs out of it.
     PastMapping,
+    /// A read of memory that is mapped for writing only, or a write of memory for reading only.
+    NotPermitted,
     /// A function of the hardware that the model does not have.
     NotImplemented,
 }
@@ -67,6 +69,7 @@ impl Rule {
             Self::NotBusMaster => "DMA without bus mastering",
             Self::Unmapped => "DMA to an address that is not mapped",
             Self::PastMapping => "DMA past the end of a mapping",
+            Self::NotPermitted => "DMA against the permissions of a mapping",
             Self::NotImplemented => "not implemented by the model",
         }
     }

@@ -52,8 +52,11 @@ pub const HEADER_BYTES: usize = 16;
 pub const MAX_DATA: usize = 1 << 20;
 /// The most bytes of a message with its header. A peer that announces more has lost its way.
 pub const MAX_MESSAGE: usize = MAX_DATA + 4096;
-/// The most file descriptors of a message (`max_msg_fds`): one for each vector of an 82599.
+/// The most file descriptors of a message that are taken: one for each vector of an 82599.
 pub const MAX_FDS: usize = 64;
+/// How many file descriptors we say that we take (`max_msg_fds`). QEMU refuses a server that says
+/// more.
+pub const OFFERED_FDS: u64 = 16;
 
 /// The protocol's major version.
 pub const MAJOR: u16 = 0;

@@ -171,7 +171,7 @@ impl DmaMap for NicDma {
 
 impl super::Model {
     /// Writes configuration space; a function-level reset is the whole device's.
-    fn config_write(&mut self, offset: u16, value: u32) {
+    pub(super) fn config_write(&mut self, offset: u16, value: u32) {
         if self.removed {
             return;
         }

@@ -34,7 +34,7 @@ impl Model {
         value
     }
 
-    fn read_slot(&mut self, slot: &Slot) -> u32 {
+    pub(super) fn read_slot(&mut self, slot: &Slot) -> u32 {
         let index = slot.position();
         match slot.role {
             Role::Status => {

@@ -5,6 +5,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use barewire_dma::{DmaRegion, Iova};
 
+use super::memory::{Access, Lost, Memory};
+use super::mirror::Mirror;
+use crate::violation::Rule;
 use crate::wire::widen;
 
 /// The first address handed out. Above 4 GiB, so that a driver that forgets the high half of an
@@ -13,6 +16,8 @@ const FIRST: u64 = 0x11_0000_0000;
 /// Mappings start on multiples of this and have at least this much unmapped space behind them, so
 /// that running off the end of one is never an access to the next.
 const SPACING: u64 = 2 << 20;
+/// The most mappings of a device: as many as a VFIO container takes.
+pub(crate) const MAX_MAPPINGS: usize = 65_535;
 
 /// Why an access failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -21,13 +26,97 @@ pub(super) enum Fault {
     Unmapped(u64),
     /// The access starts in a mapping and runs out of it at this address.
     Past(u64),
+    /// The mapping at this address is not for reading, or not for writing.
+    Denied(u64),
+    /// Whoever has the memory at this address does not give it.
+    Lost(u64),
+}
+
+impl Fault {
+    /// The address, and the rule that was broken; none if it is not the driver's fault.
+    pub(super) fn rule(self) -> (Option<Rule>, u64) {
+        match self {
+            Self::Unmapped(at) => (Some(Rule::Unmapped), at),
+            Self::Past(at) => (Some(Rule::PastMapping), at),
+            Self::Denied(at) => (Some(Rule::NotPermitted), at),
+            Self::Lost(at) => (None, at),
+        }
+    }
+}
+
+/// Why memory was not mapped.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Refused {
+    /// It has no bytes, or runs past the end of the address space.
+    Range,
+    /// A part of the range is mapped already.
+    Overlap,
+    /// [`MAX_MAPPINGS`] are there.
+    Full,
 }
 
 #[derive(Debug)]
 struct Entry {
     start: u64,
     bytes: u64,
-    region: Arc<DmaRegion>,
+    access: Access,
+    memory: Memory,
+    /// It can be reached as words, both ways, with no further question.
+    direct: bool,
+}
+
+impl Entry {
+    fn new(start: u64, bytes: u64, access: Access, memory: Memory) -> Self {
+        let mut entry = Self {
+            start,
+            bytes,
+            access,
+            memory,
+            direct: false,
+        };
+        let words = entry.memory.words(entry.length());
+        entry.direct = access == Access::BOTH
+            && bytes.is_multiple_of(8)
+            && words.is_some_and(|words| words.len() == entry.length() / 8);
+        entry
+    }
+
+    fn length(&self) -> usize {
+        usize::try_from(self.bytes).unwrap_or(usize::MAX)
+    }
+
+    /// The first address behind it. A range was checked to end within the address space.
+    fn last(&self) -> u64 {
+        self.start.saturating_add(self.bytes - 1)
+    }
+
+    /// Its words, if it can be reached directly.
+    #[inline]
+    fn words(&self) -> &[AtomicU64] {
+        if self.direct {
+            self.memory.words(self.length()).unwrap_or_default()
+        } else {
+            &[]
+        }
+    }
+
+    fn read(&self, offset: usize, into: &mut [u8]) -> Result<(), Fault> {
+        let at = self.start.wrapping_add(widen(offset));
+        if !self.access.read {
+            return Err(Fault::Denied(at));
+        }
+        let read = self.memory.read(offset, at, into);
+        read.map_err(|Lost| Fault::Lost(at))
+    }
+
+    fn write(&self, offset: usize, from: &[u8]) -> Result<(), Fault> {
+        let at = self.start.wrapping_add(widen(offset));
+        if !self.access.write {
+            return Err(Fault::Denied(at));
+        }
+        let written = self.memory.write(offset, at, from);
+        written.map_err(|Lost| Fault::Lost(at))
+    }
 }
 
 /// A descriptor as it lies in memory.
@@ -95,6 +184,10 @@ impl<'a> Window<'a> {
 pub(super) struct Iommu {
     entries: Vec<Entry>,
     next: u64,
+    /// How many entries can't be reached directly.
+    indirect: usize,
+    /// Copies of the rings that lie in such entries.
+    pub(super) mirrors: Vec<Mirror>,
 }
 
 impl Iommu {
@@ -102,6 +195,8 @@ impl Iommu {
         Self {
             entries: Vec::new(),
             next: FIRST,
+            indirect: 0,
+            mirrors: Vec::new(),
         }
     }
 
@@ -114,22 +209,107 @@ impl Iommu {
             .checked_add(bytes)?
             .checked_next_multiple_of(SPACING)?
             .checked_add(SPACING)?;
-        self.entries.push(Entry {
-            start,
-            bytes,
-            region: Arc::clone(region),
-        });
+        let memory = Memory::Mapped(Arc::clone(region), 0);
+        self.map_at(start, bytes, Access::BOTH, memory).ok()?;
         Some(Iova::new(start))
+    }
+
+    /// Maps memory where somebody else wants it.
+    pub(super) fn map_at(
+        &mut self,
+        start: u64,
+        bytes: u64,
+        access: Access,
+        memory: Memory,
+    ) -> Result<(), Refused> {
+        let last = bytes
+            .checked_sub(1)
+            .and_then(|more| start.checked_add(more))
+            .ok_or(Refused::Range)?;
+        let index = self.entries.partition_point(|entry| entry.start < start);
+        let before = index
+            .checked_sub(1)
+            .and_then(|before| self.entries.get(before));
+        let behind = self.entries.get(index);
+        if before.is_some_and(|entry| entry.last() >= start)
+            || behind.is_some_and(|entry| entry.start <= last)
+        {
+            return Err(Refused::Overlap);
+        }
+        if self.entries.len() >= MAX_MAPPINGS {
+            return Err(Refused::Full);
+        }
+        let entry = Entry::new(start, bytes, access, memory);
+        self.indirect += usize::from(!entry.direct);
+        self.entries.insert(index, entry);
+        Ok(())
     }
 
     /// Takes away the mapping that starts at `iova`.
     pub(super) fn unmap(&mut self, iova: Iova) {
-        self.entries.retain(|entry| entry.start != iova.get());
+        let start = iova.get();
+        let found = self
+            .entries
+            .binary_search_by_key(&start, |entry| entry.start);
+        if let Some(entry) = found.ok().and_then(|index| self.entries.get(index)) {
+            self.unmap_range(start, entry.bytes);
+        }
     }
 
-    /// The region behind `iova`, the offset in it, and how many bytes follow there.
+    /// Takes away what is mapped of `bytes` from `start` on; mappings that reach beyond keep the
+    /// rest. Nothing need be mapped there. Returns how many mappings it touched.
+    pub(super) fn unmap_range(&mut self, start: u64, bytes: u64) -> usize {
+        let Some(more) = bytes.checked_sub(1) else {
+            return 0;
+        };
+        let last = start.saturating_add(more);
+        let from = self.entries.partition_point(|entry| entry.last() < start);
+        let to = self.entries.partition_point(|entry| entry.start <= last);
+        if from >= to {
+            return 0;
+        }
+        let taken: Vec<Entry> = self.entries.drain(from..to).collect();
+        let mut at = from;
+        for entry in &taken {
+            let head = start.saturating_sub(entry.start).min(entry.bytes);
+            let tail = entry.last().saturating_sub(last);
+            let parts = [(0, head), (entry.bytes - tail, tail)];
+            for (offset, bytes) in parts.into_iter().filter(|(_, bytes)| *bytes > 0) {
+                let memory = entry
+                    .memory
+                    .from(usize::try_from(offset).unwrap_or(usize::MAX));
+                let rest = Entry::new(entry.start + offset, bytes, entry.access, memory);
+                self.entries.insert(at, rest);
+                at += 1;
+            }
+        }
+        self.indirect = self.entries.iter().filter(|entry| !entry.direct).count();
+        self.mirrors.retain(|mirror| !mirror.touches(start, last));
+        taken.len()
+    }
+
+    /// Takes all mappings away.
+    pub(super) fn clear(&mut self) {
+        self.entries.clear();
+        self.indirect = 0;
+        self.mirrors.clear();
+    }
+
+    /// Whether there is memory that can't be reached directly.
     #[inline]
-    fn find(&self, hint: &mut Hint, iova: u64) -> Result<(&DmaRegion, usize, u64), Fault> {
+    pub(super) fn has_indirect(&self) -> bool {
+        self.indirect > 0
+    }
+
+    /// Whether all of a range lies in one mapping that can be reached directly.
+    pub(super) fn is_direct(&self, hint: &mut Hint, iova: u64, bytes: u64) -> bool {
+        self.find(hint, iova)
+            .is_ok_and(|(entry, _, left)| entry.direct && bytes <= left)
+    }
+
+    /// The mapping behind `iova`, the offset in it, and how many bytes follow there.
+    #[inline]
+    fn find(&self, hint: &mut Hint, iova: u64) -> Result<(&Entry, usize, u64), Fault> {
         if let Some(found) = self
             .entries
             .get(hint.0)
@@ -141,7 +321,7 @@ impl Iommu {
     }
 
     #[cold]
-    fn search(&self, hint: &mut Hint, iova: u64) -> Result<(&DmaRegion, usize, u64), Fault> {
+    fn search(&self, hint: &mut Hint, iova: u64) -> Result<(&Entry, usize, u64), Fault> {
         let index = self
             .entries
             .partition_point(|entry| entry.start <= iova)
@@ -163,16 +343,17 @@ impl Iommu {
             .get(hint.0)
             .map_or_else(Window::default, |entry| Window {
                 start: entry.start,
-                words: entry.region.words(),
+                words: entry.words(),
             })
     }
 
     /// The two 64-bit words of the descriptor at `iova`.
     #[inline]
     pub(super) fn descriptor(&self, hint: &mut Hint, iova: u64) -> Result<&Descriptor, Fault> {
-        let (region, offset, _) = self.find(hint, iova)?;
-        words_from(region, offset)
+        let (entry, offset, _) = self.find(hint, iova)?;
+        words_from(entry.words(), offset)
             .first_chunk()
+            .or_else(|| self.mirrored(iova).first())
             .ok_or(Fault::Past(iova))
     }
 
@@ -180,9 +361,23 @@ impl Iommu {
     #[inline]
     pub(super) fn descriptors(&self, hint: &mut Hint, iova: u64) -> &[Descriptor] {
         match self.find(hint, iova) {
-            Ok((region, offset, _)) => words_from(region, offset).as_chunks().0,
+            Ok((entry, offset, _)) if entry.direct => {
+                words_from(entry.words(), offset).as_chunks().0
+            }
+            Ok(_) => self.mirrored(iova),
             Err(_) => &[],
         }
+    }
+
+    /// The copies of descriptors from `iova` on; none if no ring is copied there.
+    #[cold]
+    fn mirrored(&self, iova: u64) -> &[Descriptor] {
+        let from = |mirror: &'_ Mirror| mirror.index_of(iova);
+        self.mirrors
+            .iter()
+            .find_map(|mirror| Some((mirror, from(mirror)?)))
+            .and_then(|(mirror, index)| mirror.words.get(index..))
+            .unwrap_or_default()
     }
 
     /// Reads `count` bytes at `iova` to the beginning of `into`, whose rest is then unspecified.
@@ -220,11 +415,12 @@ impl Iommu {
 
     /// Replaces the 32 bits at `iova`, a multiple of 4, in one atomic step.
     pub(super) fn write32(&self, hint: &mut Hint, iova: u64, value: u32) -> Result<(), Fault> {
-        let (region, offset, _) = self.find(hint, iova & !7)?;
-        let word = region
-            .words()
-            .get(offset / 8)
-            .ok_or(Fault::Unmapped(iova))?;
+        let (entry, offset, _) = self.find(hint, iova & !7)?;
+        if !entry.direct {
+            let offset = offset.saturating_add(if iova & 4 == 0 { 0 } else { 4 });
+            return entry.write(offset, &value.to_le_bytes());
+        }
+        let word = entry.words().get(offset / 8).ok_or(Fault::Unmapped(iova))?;
         let shift = if iova & 4 == 0 { 0 } else { 32 };
         let mask = u64::from(u32::MAX) << shift;
         let value = u64::from(value) << shift;
@@ -241,35 +437,45 @@ impl Iommu {
         Ok(())
     }
 
+    /// Reads bytes wherever they lie.
     #[cold]
-    fn read_pieces(&self, hint: &mut Hint, iova: u64, into: &mut [u8]) -> Result<(), Fault> {
+    pub(super) fn read_pieces(
+        &self,
+        hint: &mut Hint,
+        iova: u64,
+        into: &mut [u8],
+    ) -> Result<(), Fault> {
         let mut at = iova;
         let mut rest = into;
         while !rest.is_empty() {
-            let (region, offset, left) = self.find(hint, at).map_err(|fault| past(fault, iova))?;
+            let (entry, offset, left) = self.find(hint, at).map_err(|fault| past(fault, iova))?;
             let count = usize::try_from(left).unwrap_or(usize::MAX).min(rest.len());
             let (now, later) = rest.split_at_mut(count);
-            region
-                .device_read(offset, now)
-                .map_err(|_| Fault::Unmapped(at))?;
-            at = at.checked_add(widen(count)).ok_or(Fault::Past(at))?;
+            entry.read(offset, now)?;
+            // Wrapping is harmless: what comes next is looked up, or there is no next.
+            at = at.wrapping_add(widen(count));
             rest = later;
         }
         Ok(())
     }
 
+    /// Writes bytes wherever they lie.
     #[cold]
-    fn write_pieces(&self, hint: &mut Hint, iova: u64, from: &[u8]) -> Result<(), Fault> {
+    pub(super) fn write_pieces(
+        &self,
+        hint: &mut Hint,
+        iova: u64,
+        from: &[u8],
+    ) -> Result<(), Fault> {
         let mut at = iova;
         let mut rest = from;
         while !rest.is_empty() {
-            let (region, offset, left) = self.find(hint, at).map_err(|fault| past(fault, iova))?;
+            let (entry, offset, left) = self.find(hint, at).map_err(|fault| past(fault, iova))?;
             let count = usize::try_from(left).unwrap_or(usize::MAX).min(rest.len());
             let (now, later) = rest.split_at(count);
-            region
-                .device_write(offset, now)
-                .map_err(|_| Fault::Unmapped(at))?;
-            at = at.checked_add(widen(count)).ok_or(Fault::Past(at))?;
+            entry.write(offset, now)?;
+            // Wrapping is harmless: what comes next is looked up, or there is no next.
+            at = at.wrapping_add(widen(count));
             rest = later;
         }
         Ok(())
@@ -297,8 +503,8 @@ const BLOCK: usize = 64;
 
 /// The words from an offset on that is a multiple of 8.
 #[inline]
-fn words_from(region: &DmaRegion, offset: usize) -> &[AtomicU64] {
-    region.words().get(offset / 8..).unwrap_or_default()
+fn words_from(words: &[AtomicU64], offset: usize) -> &[AtomicU64] {
+    words.get(offset / 8..).unwrap_or_default()
 }
 
 /// Reads whole blocks: as many as fit both.
@@ -350,13 +556,13 @@ fn write_words(words: &[AtomicU64], from: &[u8]) {
 }
 
 #[inline]
-fn within(entry: &Entry, iova: u64) -> Option<(&DmaRegion, usize, u64)> {
+fn within(entry: &Entry, iova: u64) -> Option<(&Entry, usize, u64)> {
     let offset = iova.wrapping_sub(entry.start);
     if offset >= entry.bytes {
         return None;
     }
     let position = usize::try_from(offset).ok()?;
-    Some((&entry.region, position, entry.bytes - offset))
+    Some((entry, position, entry.bytes - offset))
 }
 
 fn past(fault: Fault, start: u64) -> Fault {

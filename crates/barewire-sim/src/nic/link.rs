@@ -72,6 +72,11 @@ impl Link {
         }
     }
 
+    /// The cable is plugged in.
+    pub(super) fn is_plugged(&self) -> bool {
+        self.plugged
+    }
+
     pub(super) fn is_up(&self) -> bool {
         self.up
     }

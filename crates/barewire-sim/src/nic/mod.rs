@@ -24,6 +24,8 @@ mod header_split;
 mod interrupt;
 mod iommu;
 mod link;
+mod memory;
+mod mirror;
 mod model;
 mod offload;
 mod packet_buffer;
@@ -38,6 +40,7 @@ mod rings;
 mod roles;
 mod rss;
 mod segmentation;
+mod served;
 mod statistics;
 mod steering;
 mod time_stamps;
@@ -53,7 +56,11 @@ use barewire_spec::ixgbe::{limits, link_speed};
 use parking_lot::{Mutex, MutexGuard};
 
 pub use bar::{NicBar, NicFunction};
+pub(crate) use doorbell::Direction;
 pub use interrupt::Signal;
+pub(crate) use iommu::{MAX_MAPPINGS, Refused};
+pub(crate) use memory::{Access, Distant, Lost, Memory};
+pub(crate) use served::QueueView;
 pub use unimplemented::{UNIMPLEMENTED, Unimplemented};
 
 use self::doorbell::Doorbells;

@@ -158,6 +158,12 @@ impl Model {
         self.clock = Clock::Real(Instant::now(), self.now);
     }
 
+    /// Has the time that another device has.
+    pub(super) fn set_clock_from(&mut self, other: &Self) {
+        self.clock = other.clock;
+        self.now = other.now;
+    }
+
     /// Keeps its own time from now on.
     pub(super) fn keep_time(&mut self) {
         self.look_at_clock();
@@ -232,8 +238,14 @@ impl Model {
         if self.removed {
             return busy;
         }
+        if self.iommu.has_indirect() {
+            self.fetch_rings();
+        }
         busy |= self.transmit(BURST);
         busy |= self.receive(BURST);
+        if self.iommu.has_indirect() {
+            self.flush_rings();
+        }
         if self.port.pauses.sends() {
             self.pause_partner();
         }
@@ -337,9 +349,15 @@ impl Model {
     /// Records an access to memory that the IOMMU refused.
     #[cold]
     pub(super) fn fault(&mut self, what: &str, queue: usize, fault: Fault) {
-        let (rule, address) = match fault {
-            Fault::Unmapped(at) => (Rule::Unmapped, at),
-            Fault::Past(at) => (Rule::PastMapping, at),
+        let (rule, address) = fault.rule();
+        let Some(rule) = rule else {
+            tracing::warn!(
+                what,
+                queue,
+                address,
+                "memory does not answer: the queue stops"
+            );
+            return;
         };
         self.violate(
             rule,

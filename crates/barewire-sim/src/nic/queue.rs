@@ -2,6 +2,7 @@
 
 use super::header_split::Split;
 use super::iommu::{Descriptor, Fault, Hint, Iommu};
+use super::mirror::Copied;
 
 /// Bytes of a descriptor.
 pub(super) const DESCRIPTOR: u64 = 16;
@@ -19,6 +20,8 @@ pub(super) struct Ring {
     pub(super) enabled: bool,
     /// An access to memory failed. The queue does nothing until it is enabled anew.
     pub(super) broken: bool,
+    /// How far its copy agrees, where the device works on one.
+    pub(super) copied: Option<Copied>,
     pub(super) hint: Hint,
 }
 

@@ -5,7 +5,6 @@ use barewire_spec::ixgbe::{Dmatxctl, Psrtype, Rxdctl, Srrctl, Tdwbal, Txdctl, de
 
 use super::doorbell::Direction;
 use super::header_split::Split;
-use super::iommu::Fault;
 use super::model::{Model, Switch};
 use super::queue::{Packet, Ring, RxQueue};
 use super::registers::Slot;
@@ -146,10 +145,8 @@ impl Model {
             return false;
         }
         if let Err(fault) = self.iommu.covers(base, u64::from(bytes)) {
-            let (rule, at) = match fault {
-                Fault::Unmapped(at) => (Rule::Unmapped, at),
-                Fault::Past(at) => (Rule::PastMapping, at),
-            };
+            let (rule, at) = fault.rule();
+            let rule = rule.unwrap_or(Rule::Unmapped);
             let section = slot.register.section;
             self.violate(
                 rule,

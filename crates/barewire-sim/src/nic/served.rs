@@ -1,0 +1,173 @@
+//! What a server needs of a device beyond what a driver does.
+
+use std::time::Duration;
+
+use super::Nic;
+use super::control::GONE;
+use super::doorbell::{Direction, QUEUES};
+use super::iommu::Refused;
+use super::memory::{Access, Memory};
+use super::model::Model;
+use super::registers::slot;
+use crate::time::Nanos;
+use crate::violation::Rule;
+
+/// A queue as its registers show it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct QueueView {
+    pub(crate) direction: Direction,
+    pub(crate) queue: usize,
+    pub(crate) enabled: bool,
+    pub(crate) head: u32,
+}
+
+impl Nic {
+    /// Maps memory where the other side of a bus wants it.
+    pub(crate) fn map_memory(
+        &self,
+        start: u64,
+        bytes: u64,
+        access: Access,
+        memory: Memory,
+    ) -> Result<(), Refused> {
+        let mut model = self.shared.access();
+        model.iommu.map_at(start, bytes, access, memory)
+    }
+
+    /// Takes memory away again; how many mappings that was.
+    pub(crate) fn unmap_memory(&self, start: u64, bytes: u64) -> usize {
+        let mut model = self.shared.access();
+        // What was handed over before may still be done.
+        model.absorb(&self.shared.doorbells);
+        model.iommu.unmap_range(start, bytes)
+    }
+
+    /// Takes all memory away.
+    pub(crate) fn unmap_all(&self) {
+        self.shared.access().iommu.clear();
+    }
+
+    /// Switches the device off and on again. Its wire, its memory and who takes its interrupts
+    /// stay; so do its clock and the violations.
+    pub(crate) fn power_cycle(&self) {
+        let mut model = self.shared.access();
+        model.absorb(&self.shared.doorbells);
+        model.power_cycle();
+    }
+
+    /// Reads the word of configuration space at `offset`, a multiple of 4.
+    pub(crate) fn config_word(&self, offset: u16) -> u32 {
+        let model = self.shared.access();
+        if model.removed {
+            GONE
+        } else {
+            model.pci.read(offset)
+        }
+    }
+
+    /// Writes 1 to 4 bytes of configuration space that lie in one word.
+    pub(crate) fn write_config(&self, offset: u16, bytes: &[u8]) {
+        let mut model = self.shared.access();
+        model.absorb(&self.shared.doorbells);
+        let mut word = model.pci.read(offset).to_le_bytes();
+        let place = word.iter_mut().skip(usize::from(offset % 4));
+        for (to, from) in place.zip(bytes) {
+            *to = *from;
+        }
+        model.config_write(offset & !3, u32::from_le_bytes(word));
+    }
+
+    /// Writes a register at once, tails too, so that none is overtaken by the next.
+    pub(crate) fn write_register(&self, offset: u32, value: u32) {
+        let mut model = self.shared.access();
+        model.before_access(&self.shared.doorbells);
+        model.write(offset, value);
+    }
+
+    /// Reads a register.
+    pub(crate) fn read_register(&self, offset: u32) -> u32 {
+        let mut model = self.shared.access();
+        model.before_access(&self.shared.doorbells);
+        model.read(offset)
+    }
+
+    /// An enabled cause is set.
+    pub(crate) fn holds_line(&self) -> bool {
+        let model = self.shared.access();
+        model.causes & model.registers.of(&barewire_spec::ixgbe::EIMS) != 0
+    }
+
+    /// Records an access to registers that is not one aligned word.
+    pub(crate) fn misaligned(&self, offset: u64, bytes: usize, access: &'static str) {
+        self.shared.access().violate(
+            Rule::Misaligned,
+            || format!("{access} of {bytes} bytes at BAR0+{offset:#x}"),
+            0,
+            String::new,
+            "82599 §8.1",
+        );
+    }
+
+    /// Shows the values of registers whose reading changes nothing to `see`.
+    pub(crate) fn peek(&self, offsets: impl Iterator<Item = u32>, mut see: impl FnMut(u32, u32)) {
+        let mut model = self.shared.access();
+        for offset in offsets {
+            if let Some(slot) = slot(offset) {
+                let value = model.read_slot(&slot);
+                see(offset, value);
+            }
+        }
+    }
+
+    /// Starts and stops the queues that are to, without the time that takes.
+    pub(crate) fn settle_queues(&self) {
+        let mut model = self.shared.access();
+        let now = model.now;
+        for switch in &mut model.switches {
+            switch.at = now;
+        }
+        model.finish_switches();
+    }
+
+    /// Shows all queues to `see`.
+    pub(crate) fn view_queues(&self, mut see: impl FnMut(QueueView)) {
+        let model = self.shared.access();
+        for queue in 0..QUEUES {
+            for (direction, ring) in [
+                (Direction::Receive, &model.rx[queue].ring),
+                (Direction::Transmit, &model.tx[queue].ring),
+            ] {
+                see(QueueView {
+                    direction,
+                    queue,
+                    enabled: ring.enabled,
+                    head: ring.head,
+                });
+            }
+        }
+    }
+
+    /// How long nothing falls due in the device by itself; `None` if nothing ever does.
+    pub(crate) fn quiet_for(&self) -> Option<Duration> {
+        let mut model = self.shared.access();
+        model.advance(Nanos::ZERO);
+        let at = model.next_event;
+        (at != Nanos(u64::MAX)).then(|| Duration::from_nanos(at.since(model.now).0))
+    }
+}
+
+impl Model {
+    fn power_cycle(&mut self) {
+        let wire = std::mem::replace(&mut self.wire, Box::new(crate::wire::Unplugged::new()));
+        let mut config = self.config.clone();
+        config.plugged = self.link.is_plugged();
+        let mut fresh = Self::new(config, wire);
+        fresh.set_clock_from(self);
+        std::mem::swap(&mut fresh.log, &mut self.log);
+        std::mem::swap(&mut fresh.iommu, &mut self.iommu);
+        std::mem::swap(&mut fresh.signal, &mut self.signal);
+        fresh.removed = self.removed;
+        *self = fresh;
+        self.power_on();
+    }
+}

@@ -1,0 +1,151 @@
+//! One client, from its coming to its going.
+
+use std::os::fd::BorrowedFd;
+use std::os::unix::net::UnixStream;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use barewire_bus::vfio_user::{Connection, ConnectionError, Kind, MAX_DATA};
+use parking_lot::Mutex;
+
+use super::interrupts::{Fired, Interrupts};
+use super::memory::GuestMemory;
+use super::pages::{Look, Pages};
+use super::{Doorbells, ServeConfig, ServeError};
+use crate::nic::Nic;
+
+/// Messages that are taken before the device gets its turn.
+const MESSAGES: usize = 64;
+
+/// Why a client is let go.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Gone {
+    #[error(transparent)]
+    Connection(#[from] ConnectionError),
+    #[error("the rest of a message did not come within {0:?}")]
+    Stalled(Duration),
+    #[error("no version came within {0:?}")]
+    Silent(Duration),
+    #[error("it speaks version {0}.{1} of the protocol")]
+    Version(u16, u16),
+    #[error("it does not answer for its memory")]
+    MemoryLost,
+}
+
+/// A client and what it has set up.
+#[derive(Debug)]
+pub(super) struct Session {
+    pub(super) connection: Arc<Mutex<Connection>>,
+    pub(super) nic: Nic,
+    pub(super) memory: GuestMemory,
+    pub(super) interrupts: Interrupts,
+    pub(super) pages: Option<Pages>,
+    pub(super) vectors: Vec<u32>,
+    pub(super) patience: Duration,
+    pub(super) begun: Instant,
+    /// Versions are exchanged.
+    pub(super) agreed: bool,
+    /// Bytes of data that the client takes in one message.
+    pub(super) most_data: usize,
+    /// Several writes may come in one message.
+    pub(super) write_multiple: bool,
+}
+
+impl Session {
+    pub(super) fn new(
+        stream: UnixStream,
+        nic: Nic,
+        config: ServeConfig,
+        fired: Fired,
+    ) -> Result<Self, ServeError> {
+        let wait = |error: ConnectionError| ServeError::Wait(std::io::Error::other(error));
+        let connection = Arc::new(Mutex::new(Connection::new(stream).map_err(wait)?));
+        let pages = match config.doorbells {
+            Doorbells::Mapped => Some(Pages::new(&nic)?),
+            Doorbells::Trapped => None,
+        };
+        Ok(Self {
+            memory: GuestMemory::new(nic.clone(), Arc::clone(&connection), config.patience),
+            interrupts: Interrupts::new(fired),
+            connection,
+            nic,
+            pages,
+            vectors: vec![0; barewire_spec::ixgbe::limits::BAR3_SIZE as usize / 4],
+            patience: config.patience,
+            begun: Instant::now(),
+            agreed: false,
+            most_data: MAX_DATA,
+            write_multiple: false,
+        })
+    }
+
+    pub(super) fn connection(&self) -> Arc<Mutex<Connection>> {
+        Arc::clone(&self.connection)
+    }
+
+    /// Takes the messages that are there, up to a bound; true if there were any.
+    pub(super) fn serve(&mut self) -> Result<bool, Gone> {
+        for count in 0..MESSAGES {
+            if self.memory.is_lost() {
+                return Err(Gone::MemoryLost);
+            }
+            let received = self.connection.lock().try_receive()?;
+            let Some(message) = received else {
+                self.check_patience()?;
+                return Ok(count > 0);
+            };
+            match message.header.kind {
+                Kind::Request { .. } => self.handle(message)?,
+                // Somebody waited for it and has given up.
+                Kind::Reply { .. } => {}
+            }
+        }
+        Ok(true)
+    }
+
+    fn check_patience(&self) -> Result<(), Gone> {
+        let since = self.connection.lock().incomplete_since();
+        if since.is_some_and(|since| since.elapsed() > self.patience) {
+            return Err(Gone::Stalled(self.patience));
+        }
+        if !self.agreed && self.begun.elapsed() > self.patience {
+            return Err(Gone::Silent(self.patience));
+        }
+        Ok(())
+    }
+
+    /// Takes what drivers have written to mapped pages.
+    pub(super) fn look_at_pages(&mut self) {
+        if let Some(pages) = &mut self.pages {
+            pages.look(&self.nic, Look::Everything);
+        }
+    }
+
+    /// Shows in mapped pages what the device has changed.
+    pub(super) fn publish(&mut self) {
+        if let Some(pages) = &mut self.pages {
+            pages.publish(&self.nic);
+        }
+    }
+
+    /// The client may have mapped pages.
+    pub(super) fn has_mapped(&self) -> bool {
+        self.pages.as_ref().is_some_and(Pages::is_shared)
+    }
+
+    /// Tells the client what interrupts have fired; true if there were any.
+    pub(super) fn interrupt(&mut self) -> bool {
+        let nic = &self.nic;
+        self.interrupts.deliver(|| nic.holds_line())
+    }
+
+    pub(super) fn unmask_event(&self) -> Option<BorrowedFd<'_>> {
+        self.interrupts.unmask_event()
+    }
+
+    /// Lets go of everything that was the client's.
+    pub(super) fn end(mut self) {
+        self.memory.unmap_all();
+        self.nic.power_cycle();
+    }
+}

@@ -1,0 +1,11 @@
+//! A served device, and those who come to it.
+#![allow(
+    missing_docs,
+    clippy::pedantic,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic
+)]
+
+mod bench;
+mod driver;

@@ -24,12 +24,15 @@ pub mod register;
 pub mod rss;
 pub mod security;
 pub mod statistics;
-pub mod successors;
 pub mod table;
 pub mod time_sync;
 pub mod transmit;
 pub mod virtualization;
 pub mod wakeup;
+pub mod wider;
+pub mod x540;
+pub mod x550;
+pub mod x553;
 
 pub use dca::*;
 pub use dcb::*;

@@ -180,7 +180,11 @@ impl super::Model {
             self.function_reset();
             return;
         }
+        let was_asleep = self.pci.is_asleep();
         self.pci.write(offset, value);
+        if was_asleep && !self.pci.is_asleep() {
+            self.wake();
+        }
         self.decode_port();
         if self.pci.is_master() {
             self.master_reported = false;

@@ -10,6 +10,7 @@ use barewire_spec::ixgbe::{Rfctl, Rscctl, limits};
 
 use super::checksum;
 use super::delivery::{self, Delivery, MOST_BEFORE_TAG, Target, Trouble, write_back};
+use super::interrupt::Causes;
 use super::model::Model;
 use super::packet_buffer::Arrival;
 use super::parse::{Headers, Network, Transport, parse};
@@ -475,7 +476,7 @@ impl<'a> Burst<'a> {
                 write_back(words, [low, high]);
             }
         }
-        self.causes |= queue.cause;
+        self.causes |= Causes::from(queue.cause);
     }
 }
 

@@ -88,10 +88,11 @@ impl ConfigSpace {
     fn capabilities(&mut self) {
         let power = i82599::POWER_MANAGEMENT;
         self.capability(power, capability::POWER_MANAGEMENT, i82599::MSI);
-        // Version 3; D0 and D3hot.
-        self.put16(power + config::power_management::CAPABILITIES, 0x0003, 0);
-        // The power state reads back what was written.
-        self.put16(power + config::power_management::CONTROL, 0x2008, 0x0103);
+        // Version 3; D0 and D3hot, both of which can wake the system; needs its driver's set-up.
+        self.put16(power + config::power_management::CAPABILITIES, 0x4823, 0);
+        // The power state reads back what was written. On the way back to D0 the device resets
+        // itself (No_Soft_Reset is 0).
+        self.put16(power + config::power_management::CONTROL, 0x2000, 0x0103);
 
         let msi = i82599::MSI;
         self.capability(msi, capability::MSI, i82599::MSIX);
@@ -162,6 +163,13 @@ impl ConfigSpace {
     pub(super) fn command(&self) -> u16 {
         let [low, high, ..] = self.read(config::COMMAND).to_le_bytes();
         u16::from_le_bytes([low, high])
+    }
+
+    /// Whether the device is in D3hot, in which its registers don't answer.
+    #[inline]
+    pub(super) fn is_asleep(&self) -> bool {
+        let control = i82599::POWER_MANAGEMENT + config::power_management::CONTROL;
+        self.read(control) & config::power_management::STATE == config::power_management::D3_HOT
     }
 
     /// Whether the device may start requests.

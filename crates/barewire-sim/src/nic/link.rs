@@ -1,40 +1,28 @@
 //! The link: serial lanes of the 82599 itself, or a copper PHY behind MDIO (82599 §3.7, §8.2.3.22).
 
 use barewire_spec::ixgbe as spec;
-use barewire_spec::ixgbe::{Autoc, Eicr, Links, Msca, link_speed, lms};
+use barewire_spec::ixgbe::{Autoc, Autoc2, Eicr, Esdp, Links, Macc, Msca, link_speed, lms};
 
+use super::NicConfig;
 use super::model::Model;
-use super::{Device, NicConfig};
+use super::module::Module;
+use super::phy::Phy;
+use super::registers::Slot;
+use super::two_wire::TwoWire;
 use crate::time::Nanos;
 
 /// How long the link takes to come up after a reset, a restart or the cable being plugged in.
 const TRAINING: Nanos = Nanos::from_millis(20);
 
-/// MDIO devices and registers of the copper PHY (IEEE 802.3 clause 45).
-mod mdio {
-    pub(super) const PMA: u8 = 1;
-    pub(super) const AUTONEG: u8 = 7;
-    pub(super) const VENDOR: u8 = 30;
-    pub(super) const CONTROL: u16 = 0;
-    pub(super) const STATUS: u16 = 1;
-    pub(super) const ID_HIGH: u16 = 2;
-    pub(super) const ID_LOW: u16 = 3;
-    pub(super) const SPEEDS: u16 = 4;
-    pub(super) const PRESENT: u16 = 5;
-    pub(super) const ABILITIES: u16 = 11;
-    pub(super) const AUTONEG_10G: u16 = 0x20;
-    pub(super) const AUTONEG_VENDOR_STATUS: u16 = 0xC800;
-    pub(super) const RESET_DONE: u16 = 0xCC02;
-    /// Control: restart negotiation, self-clearing.
-    pub(super) const RESTART: u16 = 1 << 9;
-    /// Control: reset, self-clearing.
-    pub(super) const RESET: u16 = 1 << 15;
-    /// Control: low power.
-    pub(super) const LOW_POWER: u16 = 1 << 11;
+/// The pins of ESDP that belong to an SFP+ cage: a module is there, its laser is to be off, its
+/// rate is to be that of 10 Gbit/s.
+mod pin {
+    pub(super) const MODULE: u8 = 1 << 2;
+    pub(super) const LASER_OFF: u8 = 1 << 3;
+    pub(super) const RATE: u8 = 1 << 5;
 }
 
-/// The state of the link and of the PHY.
-#[allow(clippy::struct_excessive_bools)] // facts that do not exclude each other
+/// The state of the link and of what is behind the port.
 #[derive(Debug)]
 pub(super) struct Link {
     plugged: bool,
@@ -42,33 +30,21 @@ pub(super) struct Link {
     /// The link was down at some time since LINKS was last read.
     interrupted: bool,
     up_at: Option<Nanos>,
-    /// Registers of the PHY that were written: device, register, value. Bounded by [`PHY_WORDS`].
-    phy: Vec<(u8, u16, u16)>,
-    /// The register an address cycle chose.
-    address: u16,
-    copper: bool,
-    identity: u32,
+    phy: Phy,
+    module: Module,
+    wires: TwoWire,
 }
-
-/// How many registers of the PHY keep what is written to them.
-const PHY_WORDS: usize = 64;
 
 impl Link {
     pub(super) fn new(config: &NicConfig) -> Self {
-        let identity = match config.device {
-            Device::I82599 => 0,
-            Device::X540 => 0x0154_0200,
-            Device::X550 => 0x0154_0220,
-        };
         Self {
             plugged: config.plugged,
             up: false,
             interrupted: true,
             up_at: None,
-            phy: Vec::new(),
-            address: 0,
-            copper: config.device != Device::I82599,
-            identity,
+            phy: Phy::new(config.device),
+            module: Module::new(),
+            wires: TwoWire::new(),
         }
     }
 
@@ -84,93 +60,21 @@ impl Link {
     pub(super) fn pending(&self) -> Option<Nanos> {
         self.up_at
     }
-
-    /// Takes the link down and starts training.
-    pub(super) fn restart(&mut self, now: Nanos) {
-        self.up = false;
-        self.interrupted = true;
-        self.up_at = self.plugged.then(|| now + TRAINING);
-    }
-
-    fn phy_read(&self, device: u8, register: u16) -> u16 {
-        let up = u16::from(self.up);
-        let kept = self
-            .phy
-            .iter()
-            .find(|(d, r, _)| (*d, *r) == (device, register))
-            .map(|(_, _, value)| *value);
-        let identity = self.identity.to_be_bytes();
-        match (device, register) {
-            (mdio::PMA | mdio::AUTONEG | mdio::VENDOR, mdio::ID_HIGH) => {
-                u16::from_be_bytes([identity[0], identity[1]])
-            }
-            (mdio::PMA | mdio::AUTONEG | mdio::VENDOR, mdio::ID_LOW) => {
-                u16::from_be_bytes([identity[2], identity[3]])
-            }
-            // 10 Gbit/s, 1 Gbit/s and 100 Mbit/s.
-            (mdio::PMA, mdio::SPEEDS) => 0x0031,
-            // PMA, PCS, PHY XS and negotiation are there.
-            (_, mdio::PRESENT) => 0x009A,
-            // 10GBASE-T, 1000BASE-T and 100BASE-TX.
-            (mdio::PMA, mdio::ABILITIES) => 0x00A4,
-            (mdio::PMA, mdio::STATUS) => up << 2,
-            // Able to negotiate; negotiation complete and link up when it is.
-            (mdio::AUTONEG, mdio::STATUS) => 0x0008 | up << 5 | up << 2,
-            (mdio::AUTONEG, mdio::AUTONEG_VENDOR_STATUS) => up * 7,
-            (mdio::VENDOR, mdio::STATUS) => up << 3,
-            // Both parts of the PHY have ended their reset.
-            (mdio::VENDOR, mdio::RESET_DONE) => 0x0003,
-            (mdio::AUTONEG, mdio::CONTROL) => kept.unwrap_or(0x3000),
-            // 10GBASE-T is offered.
-            (mdio::AUTONEG, mdio::AUTONEG_10G) => kept.unwrap_or(0x1000),
-            _ => kept.unwrap_or(0),
-        }
-    }
-
-    /// Writes a register of the PHY; true if that restarts the link.
-    fn phy_write(&mut self, device: u8, register: u16, value: u16) -> bool {
-        let control = register == mdio::CONTROL;
-        let self_clearing = if control {
-            mdio::RESTART | mdio::RESET
-        } else {
-            0
-        };
-        let kept = value & !self_clearing;
-        let room = self.phy.len() < PHY_WORDS;
-        let known = self
-            .phy
-            .iter_mut()
-            .find(|(d, r, _)| (*d, *r) == (device, register));
-        match known {
-            Some(entry) => entry.2 = kept,
-            None if room => self.phy.push((device, register, kept)),
-            None => {}
-        }
-        control && value & self_clearing != 0
-    }
-
-    fn low_power(&self) -> bool {
-        self.copper && self.phy_read(mdio::VENDOR, mdio::CONTROL) & mdio::LOW_POWER != 0
-    }
 }
 
 impl Model {
     /// Plugs the cable in or out.
     pub(super) fn set_cable(&mut self, plugged: bool) {
         if self.link.plugged != plugged {
-            let was_up = self.link.up;
             self.link.plugged = plugged;
-            self.link.restart(self.now);
-            if was_up {
-                self.link_changed();
-            }
-            self.reschedule();
+            self.restart_link();
         }
     }
 
     /// Brings the link up if its time has come.
     pub(super) fn update_link(&mut self) {
-        if self.link.up_at.take_if(|at| *at <= self.now).is_some() && !self.link.low_power() {
+        if self.link.up_at.take_if(|at| *at <= self.now).is_some() {
+            self.link.phy.negotiate();
             self.link.up = true;
             self.link_changed();
         }
@@ -181,22 +85,85 @@ impl Model {
         self.decode_port();
     }
 
-    fn restart_link(&mut self) {
+    /// Takes the link down and starts training, if there is anything to train with.
+    pub(super) fn restart_link(&mut self) {
         let was_up = self.link.up;
-        self.link.restart(self.now);
-        if was_up {
+        let forced = self.is_forced();
+        self.link.up = forced;
+        self.link.interrupted = true;
+        self.link.up_at = (self.can_train() && !forced).then(|| self.now + TRAINING);
+        let light = self.link.plugged;
+        self.link.module.see(self.laser_off(), light);
+        if was_up != forced {
             self.link_changed();
         }
         self.reschedule();
     }
 
+    /// Software forces the link up, as for loopback tests.
+    fn is_forced(&self) -> bool {
+        if self.is_copper() {
+            Macc::from_bits(self.registers.of(&spec::MACC)).flu()
+        } else {
+            Autoc::from_bits(self.registers.of(&spec::AUTOC)).flu()
+        }
+    }
+
+    fn laser_off(&self) -> bool {
+        let esdp = Esdp::from_bits(self.registers.of(&spec::ESDP));
+        !self.is_copper() && esdp.sdp_data() & esdp.sdp_iodir() & pin::LASER_OFF != 0
+    }
+
+    fn can_train(&self) -> bool {
+        let enabled = if self.is_copper() {
+            self.link.phy.is_on() && self.link.phy.offers()
+        } else {
+            let autoc2 = Autoc2::from_bits(self.registers.of(&spec::AUTOC2));
+            autoc2.link_disable() == 0 && !self.laser_off()
+        };
+        self.link.plugged && enabled
+    }
+
     /// Acts on a write to AUTOC.
     pub(super) fn write_autoc(&mut self, value: u32) {
         let autoc = Autoc::from_bits(value);
-        if autoc.restart_an() {
-            let kept = autoc.with_restart_an(false).into_bits();
-            self.registers.put(&spec::AUTOC, 0, kept);
+        let kept = autoc.with_restart_an(false).into_bits();
+        self.registers.put(&spec::AUTOC, 0, kept);
+        if autoc.restart_an() || autoc.flu() != self.link_is_held() {
             self.restart_link();
+        }
+    }
+
+    /// Acts on a write to something that forces the link, or keeps it down.
+    pub(super) fn write_link_condition(&mut self) {
+        let wanted = self.can_train() || self.is_forced();
+        let under_way = self.link.up || self.link.up_at.is_some();
+        if wanted != under_way || self.is_forced() != self.link_is_held() {
+            self.restart_link();
+        }
+    }
+
+    /// The link is up only because it is forced.
+    fn link_is_held(&self) -> bool {
+        self.link.up && !self.can_train() && self.is_forced()
+    }
+
+    /// ESDP: pins that are inputs show what is outside (82599 §8.2.3.1.4).
+    pub(super) fn read_esdp(&self, value: u32) -> u32 {
+        let esdp = Esdp::from_bits(value);
+        let outside = if self.is_copper() { 0 } else { pin::MODULE };
+        let inputs = !esdp.sdp_iodir();
+        esdp.with_sdp_data(esdp.sdp_data() & !inputs | outside & inputs)
+            .into_bits()
+    }
+
+    /// ESDP as the EEPROM sets it: the laser's pin and the rate's are outputs.
+    pub(super) fn load_pins(&mut self) {
+        if !self.is_copper() {
+            let esdp = Esdp::new()
+                .with_sdp_data(pin::RATE)
+                .with_sdp_iodir(pin::LASER_OFF | pin::RATE);
+            self.registers.put(&spec::ESDP, 0, esdp.into_bits());
         }
     }
 
@@ -207,7 +174,7 @@ impl Model {
     /// The link's speed as LINKS encodes it.
     pub(super) fn link_speed(&self) -> u8 {
         if self.is_copper() {
-            return link_speed::GBIT_10;
+            return self.link.phy.speed();
         }
         match self.link_mode() {
             lms::LINK_1G_NO_AN | lms::LINK_1G_AN => link_speed::GBIT_1,
@@ -246,6 +213,44 @@ impl Model {
         }
     }
 
+    /// The link is up at 1 Gbit/s on serial lanes, where clause 37 negotiation happens.
+    fn is_clause_37(&self) -> bool {
+        self.link.up && !self.is_copper() && self.link_speed() == link_speed::GBIT_1
+    }
+
+    /// PCS1GLSTA: link and synchronization, and, where it was asked for, negotiation complete.
+    pub(super) fn pcs_1g_status(&self) -> u32 {
+        let negotiated = self.link_mode() == lms::LINK_1G_AN;
+        match (self.is_clause_37(), negotiated) {
+            (true, true) => 0x0001_001D,
+            (true, false) => 0x0000_001D,
+            (false, _) => 0,
+        }
+    }
+
+    /// PCS1GANLP: the partner does full duplex and both kinds of pause.
+    pub(super) fn pcs_1g_partner(&self) -> u32 {
+        if self.is_clause_37() { 0x0000_41A0 } else { 0 }
+    }
+
+    /// I2CCTL: what the wires to the module carry (82599 §8.2.3.1.5).
+    pub(super) fn read_i2cctl(&self, slot: &Slot) -> u32 {
+        // Clock in bits 1 (driven) and 0 (seen), data in bits 3 and 2.
+        let value = self.registers.at(slot) & 0xA;
+        let data = if self.is_copper() {
+            value >> 3 & 1
+        } else {
+            u32::from(self.link.wires.data())
+        };
+        value | value >> 1 & 1 | data << 2
+    }
+
+    /// I2CCTL was written: moves the wires.
+    pub(super) fn write_i2cctl(&mut self, value: u32) {
+        let Link { wires, module, .. } = &mut self.link;
+        wires.drive(module, value & 0x2 != 0, value & 0x8 != 0);
+    }
+
     /// Performs an MDIO command.
     pub(super) fn write_msca(&mut self, value: u32) {
         let command = Msca::from_bits(value);
@@ -256,33 +261,34 @@ impl Model {
         self.registers.put(&spec::MSCA, 0, finished);
         let data = self.registers.of(&spec::MSRWD) & 0xFFFF;
         let clause_22 = command.stcode() == 1;
+        let phy = &mut self.link.phy;
         let register = if clause_22 {
             u16::from(command.devadd())
         } else {
-            self.link.address
+            phy.address
         };
-        let present = self.is_copper() && command.phyadd() == 0;
+        let answers = phy.answers(command.phyadd()) && !clause_22;
         match command.opcode() {
-            0 => self.link.address = command.mdiadd(),
-            1 if present => {
+            0 => phy.address = command.mdiadd(),
+            1 if answers => {
                 let low = u16::try_from(data).unwrap_or(0);
-                if self.link.phy_write(command.devadd(), register, low) {
+                if phy.write(command.devadd(), register, low) {
                     self.restart_link();
                 }
             }
             1 => {}
             opcode => {
                 // An address nobody answers at reads all ones.
-                let read = if present {
-                    self.link.phy_read(command.devadd(), register)
+                let read = if answers {
+                    phy.read(command.devadd(), register, self.link.up)
                 } else {
                     u16::MAX
                 };
+                if opcode == 2 {
+                    phy.address = phy.address.wrapping_add(1);
+                }
                 let read = data | u32::from(read) << 16;
                 self.registers.put(&spec::MSRWD, 0, read);
-                if opcode == 2 {
-                    self.link.address = self.link.address.wrapping_add(1);
-                }
             }
         }
     }

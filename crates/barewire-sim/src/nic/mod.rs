@@ -11,13 +11,16 @@
 mod arrival;
 mod bar;
 mod checksum;
+mod clock;
 mod coalescing;
 mod config_space;
 mod control;
 mod delivery;
 mod doorbell;
 mod eeprom;
+mod exceptions;
 mod filter;
+mod firmware;
 mod flow_director;
 mod flow_hash;
 mod header_split;
@@ -27,10 +30,12 @@ mod link;
 mod memory;
 mod mirror;
 mod model;
+mod module;
 mod offload;
 mod packet_buffer;
 mod parse;
 mod pause;
+mod phy;
 mod queue;
 mod receive;
 mod refusal;
@@ -41,11 +46,14 @@ mod roles;
 mod rss;
 mod segmentation;
 mod served;
+mod spi;
 mod statistics;
 mod steering;
 mod time_stamps;
 mod transmit;
+mod two_wire;
 mod unimplemented;
+mod vector_table;
 
 use std::fmt;
 use std::sync::Arc;
@@ -57,6 +65,7 @@ use parking_lot::{Mutex, MutexGuard};
 
 pub use bar::{NicBar, NicFunction};
 pub(crate) use doorbell::Direction;
+pub use exceptions::{EXCEPTIONS, Exception, Place, Tolerated};
 pub use interrupt::Signal;
 pub(crate) use iommu::{MAX_MAPPINGS, Refused};
 pub(crate) use memory::{Access, Distant, Lost, Memory};
@@ -74,7 +83,7 @@ use crate::wire::Wire;
 pub(crate) const BAR0_BYTES: u32 = limits::BAR0_SIZE;
 
 /// Which controller a model is.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Device {
     /// 82599 with an SFP+ port.
     #[default]
@@ -121,6 +130,9 @@ pub struct NicConfig {
     pub plugged: bool,
     /// The EEPROM's value of AUTOC, where it is not that of an SFP+ port.
     pub autoc: Option<u32>,
+    /// What Linux's and DPDK's drivers are known to do against the datasheet is counted, and is no
+    /// violation ([`EXCEPTIONS`]). Off, the device is fully strict.
+    pub tolerate: bool,
 }
 
 impl Default for NicConfig {
@@ -132,6 +144,7 @@ impl Default for NicConfig {
             rx_packet_buffer: limits::RX_PACKET_BUFFER_KIB as usize * 1024,
             plugged: true,
             autoc: None,
+            tolerate: false,
         }
     }
 }
@@ -280,6 +293,12 @@ impl Nic {
     /// How many times software has broken a rule.
     pub fn violation_count(&self) -> u64 {
         self.shared.access().log.total()
+    }
+
+    /// The exceptions that software made use of, and how often; none while
+    /// [`NicConfig::tolerate`] is off.
+    pub fn exceptions(&self) -> Vec<Tolerated> {
+        self.shared.access().exceptions.met()
     }
 
     /// The device's time.

@@ -5,12 +5,14 @@ use std::time::Instant;
 use barewire_spec::ixgbe as spec;
 use barewire_spec::ixgbe::{Hlreg0, Maxfrs, Rxctrl, Rxpbsize, limits};
 
+use super::clock::SystemTime;
 use super::coalescing::Coalescing;
 use super::config_space::ConfigSpace;
 use super::doorbell::{Direction, Doorbells, QUEUES};
+use super::exceptions::{self, ExceptionLog, Subject};
 use super::filter::Filter;
 use super::flow_director::FlowDirector;
-use super::interrupt::Signal;
+use super::interrupt::{Causes, Interrupts, causes_of};
 use super::iommu::{Fault, Iommu};
 use super::link::Link;
 use super::packet_buffer::PacketBuffer;
@@ -19,6 +21,7 @@ use super::queue::{RxQueue, TxQueue};
 use super::registers::Registers;
 use super::reset::Resets;
 use super::segmentation::FlagMasks;
+use super::spi::SerialEeprom;
 use super::statistics::Statistics;
 use super::time_stamps::Stamps;
 use super::{Device, NicConfig, eeprom};
@@ -81,6 +84,7 @@ pub(super) struct Model {
     pub(super) now: Nanos,
     clock: Clock,
     pub(super) log: ViolationLog,
+    pub(super) exceptions: ExceptionLog,
     pub(super) registers: Registers,
     pub(super) pci: ConfigSpace,
     pub(super) iommu: Iommu,
@@ -103,11 +107,11 @@ pub(super) struct Model {
     pub(super) link: Link,
     pub(super) resets: Resets,
     pub(super) eeprom: Vec<u16>,
+    pub(super) serial_eeprom: SerialEeprom,
+    pub(super) system_time: SystemTime,
     pub(super) switches: Vec<Switch>,
-    /// Interrupt causes (EICR).
-    pub(super) causes: u32,
-    /// Who takes the interrupts.
-    pub(super) signal: Option<Box<dyn Signal>>,
+    pub(super) causes: Causes,
+    pub(super) interrupts: Interrupts,
     /// When the next change by the device itself is due.
     pub(super) next_event: Nanos,
     /// The driver was told that DMA is not possible; once for each time it is not.
@@ -121,6 +125,7 @@ impl Model {
             now: Nanos::ZERO,
             clock: Clock::Stepped,
             log: ViolationLog::default(),
+            exceptions: ExceptionLog::new(),
             registers: Registers::new(),
             pci: ConfigSpace::new(&config),
             iommu: Iommu::new(),
@@ -141,9 +146,11 @@ impl Model {
             link: Link::new(&config),
             resets: Resets::default(),
             eeprom: eeprom::image(config.mac),
+            serial_eeprom: SerialEeprom::new(),
+            system_time: SystemTime::default(),
             switches: Vec::new(),
             causes: 0,
-            signal: None,
+            interrupts: Interrupts::new(),
             next_event: Nanos::ZERO,
             master_reported: false,
             removed: false,
@@ -198,10 +205,12 @@ impl Model {
         self.finish_resets();
         self.finish_switches();
         self.update_link();
+        self.update_interrupts();
         let switches = self.switches.iter().map(|switch| switch.at);
         self.next_event = switches
             .chain(self.resets.pending())
             .chain(self.link.pending())
+            .chain(self.interrupts.pending())
             .filter(|at| *at > self.now)
             .min()
             .unwrap_or(Nanos(u64::MAX));
@@ -249,6 +258,7 @@ impl Model {
         if self.port.pauses.sends() {
             self.pause_partner();
         }
+        self.interrupt();
         busy
     }
 
@@ -326,8 +336,41 @@ impl Model {
         false
     }
 
-    /// Records a violation. Its texts are made only if it is kept.
+    /// Records a violation, unless an exception covers it. Its texts are made only if it is kept.
     pub(super) fn violate(
+        &mut self,
+        rule: Rule,
+        what: impl FnOnce() -> String,
+        value: u64,
+        state: impl FnOnce() -> String,
+        section: &'static str,
+    ) {
+        if !self.config.tolerate {
+            self.record(rule, what, value, state, section);
+            return;
+        }
+        let what = what();
+        let bits = u32::try_from(value).unwrap_or(u32::MAX);
+        if !self.tolerates(rule, Subject::Object(&what), bits) {
+            self.record(rule, || what, value, state, section);
+        }
+    }
+
+    /// Whether the list of exceptions covers a broken rule; counts it if so.
+    pub(super) fn tolerates(&mut self, rule: Rule, subject: Subject<'_>, bits: u32) -> bool {
+        let found = if self.config.tolerate {
+            exceptions::find(rule, subject, bits)
+        } else {
+            None
+        };
+        if let Some(entry) = found {
+            self.exceptions.count(entry);
+        }
+        found.is_some()
+    }
+
+    /// Records a violation that no exception covers.
+    pub(super) fn record(
         &mut self,
         rule: Rule,
         what: impl FnOnce() -> String,
@@ -373,10 +416,10 @@ impl Model {
         self.config.device != Device::I82599
     }
 
-    /// Raises interrupt causes.
+    /// Raises interrupt causes, as bits of EICR.
     #[inline]
-    pub(super) fn raise(&mut self, causes: u32) {
-        self.causes |= causes;
+    pub(super) fn raise(&mut self, eicr: u32) {
+        self.causes |= causes_of(eicr);
     }
 
     /// Nothing waits in the device: no frame in the packet buffer, nothing to send.

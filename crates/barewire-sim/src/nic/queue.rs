@@ -117,7 +117,7 @@ pub(super) struct RxQueue {
     /// Frames go to buffers as they are: none of the three above.
     pub(super) plain: bool,
     /// The interrupt causes of a delivered frame.
-    pub(super) cause: u32,
+    pub(super) cause: u64,
     pub(super) hint: Hint,
 }
 
@@ -202,7 +202,7 @@ pub(super) struct TxQueue {
     /// Every packet must ask for a write-back.
     pub(super) report_all: bool,
     /// The interrupt causes of a write-back.
-    pub(super) cause: u32,
+    pub(super) cause: u64,
     pub(super) hint: Hint,
     pub(super) head_hint: Hint,
 }

@@ -11,6 +11,7 @@ use super::config_space::ConfigSpace;
 use super::delivery::{Delivery, Target, Trouble};
 use super::filter::{Acceptance, Filter};
 use super::flow_director::FlowDirector;
+use super::interrupt::{Causes, causes_of};
 use super::iommu::{Descriptor, Iommu, Window};
 use super::model::{Model, Port};
 use super::packet_buffer::{Arrival, PacketBuffer};
@@ -49,7 +50,7 @@ pub(super) struct Burst<'a> {
     current: usize,
     pub(super) descriptors: &'a [Descriptor],
     pub(super) window: Window<'a>,
-    pub(super) causes: u32,
+    pub(super) causes: Causes,
     /// A frame whose moment is to be kept came in.
     pub(super) sighting: Option<Sighting>,
     /// The partner asked for a pause of so many quanta.
@@ -241,7 +242,7 @@ impl Burst<'_> {
         let capacity = self.port.packet_buffer;
         if !self.packet_buffer.push(capacity, frame, arrival, done) {
             self.statistics.missed();
-            self.causes |= Eicr::new().with_rx_miss(true).into_bits();
+            self.causes |= causes_of(Eicr::new().with_rx_miss(true).into_bits());
         }
     }
 
@@ -329,7 +330,7 @@ impl Burst<'_> {
         };
         match delivery {
             Delivery::Done => {
-                self.causes |= ring.queue.cause;
+                self.causes |= Causes::from(ring.queue.cause);
                 let fcs = if self.port.strip_fcs { 0 } else { FCS };
                 self.statistics.delivered(number, frame.len() - fcs);
                 None

@@ -68,9 +68,11 @@ impl Model {
             }
         }
         self.load_eeprom();
+        self.load_pins();
+        self.load_differences();
         self.dma_ready();
         self.decode_everything();
-        self.link.restart(self.now);
+        self.restart_link();
         self.reschedule();
     }
 
@@ -90,6 +92,8 @@ impl Model {
                 );
             }
             self.reset();
+            let asked = Ctrl::new().with_rst(ctrl.rst()).with_lrst(ctrl.lrst());
+            self.registers.put(&spec::CTRL, 0, asked.into_bits());
             return;
         }
         self.resets.master_disabled = ctrl.pcie_master_disable();
@@ -102,6 +106,11 @@ impl Model {
         self.reset();
     }
 
+    /// Back from D3hot, where the device's state was lost.
+    pub(super) fn wake(&mut self) {
+        self.reset();
+    }
+
     fn reset(&mut self) {
         let now = self.now;
         self.registers.reset(|role| {
@@ -111,6 +120,8 @@ impl Model {
             )
         });
         self.causes = 0;
+        self.interrupts.reset();
+        self.system_time = super::clock::SystemTime::default();
         self.switches.clear();
         self.sending_queues.clear();
         for queue in &mut self.rx {
@@ -143,11 +154,23 @@ impl Model {
         let rdrxctl = Rdrxctl::from_bits(self.registers.of(&spec::RDRXCTL)).with_dmaidone(false);
         self.registers.put(&spec::RDRXCTL, 0, rdrxctl.into_bits());
         self.registers.put(&spec::RAH, 0, 0);
-        let ctrl = Ctrl::from_bits(self.registers.of(&spec::CTRL)).with_rst(true);
-        self.registers.put(&spec::CTRL, 0, ctrl.into_bits());
-        self.link.restart(now);
+        self.load_pins();
+        self.load_differences();
+        self.restart_link();
         self.decode_everything();
         self.reschedule();
+    }
+
+    /// Where a successor of the 82599 starts with something else.
+    fn load_differences(&mut self) {
+        if self.config.device >= Device::X540 {
+            let size = spec::Rxpbsize::new().with_size(384);
+            self.registers.put(&spec::RXPBSIZE, 0, size.into_bits());
+        }
+        if self.config.device == Device::X550 {
+            let stopped = spec::Tsauxc::new().with_disable_systime(true);
+            self.registers.put(&spec::TSAUXC, 0, stopped.into_bits());
+        }
     }
 
     fn decode_everything(&mut self) {
@@ -159,7 +182,8 @@ impl Model {
     pub(super) fn finish_resets(&mut self) {
         let now = self.now;
         if reached(&mut self.resets.bit_until, now) {
-            let ctrl = Ctrl::from_bits(self.registers.of(&spec::CTRL)).with_rst(false);
+            let ctrl = Ctrl::from_bits(self.registers.of(&spec::CTRL));
+            let ctrl = ctrl.with_rst(false).with_lrst(false);
             self.registers.put(&spec::CTRL, 0, ctrl.into_bits());
         }
         reached(&mut self.resets.quiet_until, now);
@@ -172,7 +196,7 @@ impl Model {
     }
 
     fn load_eeprom(&mut self) {
-        let mac = self.config.mac;
+        let mac = super::eeprom::mac(&self.eeprom);
         let low = u32::from_le_bytes([mac[0], mac[1], mac[2], mac[3]]);
         let high = Rah::new()
             .with_rah(u16::from_le_bytes([mac[4], mac[5]]))

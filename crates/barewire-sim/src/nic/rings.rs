@@ -1,13 +1,16 @@
 //! Starting, stopping and moving queues (82599 §4.6.7, §4.6.8).
 
 use barewire_spec::ixgbe as spec;
-use barewire_spec::ixgbe::{Dmatxctl, Psrtype, Rxdctl, Srrctl, Tdwbal, Txdctl, desctype, limits};
+use barewire_spec::ixgbe::{
+    Dmatxctl, Psrtype, Register, Rxdctl, Srrctl, Tdwbal, Txdctl, desctype, limits,
+};
 
 use super::doorbell::Direction;
 use super::header_split::Split;
+use super::interrupt::assigned;
 use super::model::{Model, Switch};
 use super::queue::{Packet, Ring, RxQueue};
-use super::registers::Slot;
+use super::registers::{self, Slot};
 use crate::time::Nanos;
 use crate::violation::Rule;
 
@@ -271,42 +274,38 @@ impl Model {
         if ring.enabled && tail < ring.count {
             ring.tail = tail;
         } else if !self.removed {
+            if !ring.enabled {
+                // The register keeps it; a queue that starts begins with an empty ring.
+                ring.tail = tail;
+            }
             self.refuse_tail(direction, queue, tail);
         }
     }
 
     #[cold]
     fn refuse_tail(&mut self, direction: Direction, queue: usize, tail: u32) {
-        let (name, ring, section) = match direction {
-            Direction::Receive => ("RDT", self.rx[queue].ring, spec::RDT.section),
-            Direction::Transmit => ("TDT", self.tx[queue].ring, spec::TDT.section),
+        let (register, ring): (&'static Register, _) = match direction {
+            Direction::Receive => (&spec::RDT, self.rx[queue].ring),
+            Direction::Transmit => (&spec::TDT, self.tx[queue].ring),
         };
-        self.violate(
-            Rule::Tail,
-            || format!("{name}[{queue}]"),
-            u64::from(tail),
-            || {
-                if ring.enabled {
-                    format!("the ring has {} descriptors", ring.count)
-                } else {
-                    "the queue is not enabled".into()
-                }
-            },
-            section,
-        );
+        let index = u32::try_from(queue).ok();
+        let offset = index.and_then(|index| register.get(index));
+        let Some(slot) = offset.and_then(|offset| registers::slot(offset, self.config.device))
+        else {
+            return;
+        };
+        self.violate_at(&slot, Rule::Tail, tail, || {
+            if ring.enabled {
+                format!("the ring has {} descriptors", ring.count)
+            } else {
+                "the queue is not enabled".into()
+            }
+        });
     }
 
     /// IVAR was written: which causes queues 2n and 2n + 1 raise (82599 §7.3.1.1).
     pub(super) fn write_ivar(&mut self, index: usize, value: u32) {
-        let cause = |byte: u8| {
-            let vector = byte & 0x3F;
-            // Vectors from 16 on have no bit in EICR.
-            if byte & 0x80 != 0 && vector < 16 {
-                1 << vector
-            } else {
-                0
-            }
-        };
+        let cause = |entry: u8| assigned(entry).map_or(0, |vector| 1 << vector);
         let [rx_even, tx_even, rx_odd, tx_odd] = value.to_le_bytes();
         for (queue, rx, tx) in [
             (2 * index, rx_even, tx_even),

@@ -91,12 +91,6 @@ impl Nic {
         model.read(offset)
     }
 
-    /// An enabled cause is set.
-    pub(crate) fn holds_line(&self) -> bool {
-        let model = self.shared.access();
-        model.causes & model.registers.of(&barewire_spec::ixgbe::EIMS) != 0
-    }
-
     /// Records an access to registers that is not one aligned word.
     pub(crate) fn misaligned(&self, offset: u64, bytes: usize, access: &'static str) {
         self.shared.access().violate(
@@ -111,8 +105,9 @@ impl Nic {
     /// Shows the values of registers whose reading changes nothing to `see`.
     pub(crate) fn peek(&self, offsets: impl Iterator<Item = u32>, mut see: impl FnMut(u32, u32)) {
         let mut model = self.shared.access();
+        let device = model.config.device;
         for offset in offsets {
-            if let Some(slot) = slot(offset) {
+            if let Some(slot) = slot(offset, device) {
                 let value = model.read_slot(&slot);
                 see(offset, value);
             }
@@ -165,7 +160,8 @@ impl Model {
         fresh.set_clock_from(self);
         std::mem::swap(&mut fresh.log, &mut self.log);
         std::mem::swap(&mut fresh.iommu, &mut self.iommu);
-        std::mem::swap(&mut fresh.signal, &mut self.signal);
+        std::mem::swap(&mut fresh.exceptions, &mut self.exceptions);
+        fresh.interrupts.take_signal(&mut self.interrupts);
         fresh.removed = self.removed;
         *self = fresh;
         self.power_on();

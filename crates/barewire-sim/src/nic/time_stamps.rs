@@ -108,12 +108,6 @@ impl Model {
         self.registers.put(&spec::TSYNCTXCTL, 0, valid);
     }
 
-    /// The system time.
-    fn system_time(&self) -> u64 {
-        let half = |register| u64::from(self.registers.of(register));
-        half(&spec::SYSTIMH) << 32 | half(&spec::SYSTIML)
-    }
-
     fn keep_stamp(&mut self, [low, high]: [&'static spec::Register; 2]) {
         let time = self.system_time();
         for (register, half) in [(low, time), (high, time >> 32)] {

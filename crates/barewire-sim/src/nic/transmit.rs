@@ -7,6 +7,7 @@ use barewire_spec::ixgbe::descriptor::tx::{
 };
 use barewire_spec::ixgbe::limits;
 
+use super::interrupt::Causes;
 use super::iommu::{Descriptor, Fault, Iommu, Window};
 use super::model::{Model, Port};
 use super::offload;
@@ -162,7 +163,7 @@ impl Model {
             ..
         } = turn;
         self.statistics.sent_from(number, sent, bytes);
-        self.causes |= if sent > 0 { self.tx[number].cause } else { 0 };
+        self.causes |= Causes::from(if sent > 0 { self.tx[number].cause } else { 0 });
         if stamped {
             self.stamp_sent();
         }

@@ -39,9 +39,8 @@ pub static UNIMPLEMENTED: &[Unimplemented] = &[
     entry(&spec::PFVTCTL, 0x1, "pools (VT_ENA)"),
     entry(&spec::FCCFG, 0x10, "pauses of priorities (TFCE 2)"),
     entry(&spec::MFLCN, 0x4, "pauses of priorities (RPFCM)"),
-    entry(&spec::EEC, 0x7, "the EEPROM's wires bit by bit"),
+    entry(&spec::TSAUXC, 0x10F, "target times and clock outputs"),
     entry(&spec::RTTBCNRC, 0x8000_0000, "rate limits of queues"),
-    entry(&spec::TCPTIMER, 0x100, "the TCP timer"),
 ];
 
 /// The entry that a write of `value` to `register` asks for.

@@ -136,7 +136,7 @@ impl Session {
     /// Tells the client what interrupts have fired; true if there were any.
     pub(super) fn interrupt(&mut self) -> bool {
         let nic = &self.nic;
-        self.interrupts.deliver(|| nic.holds_line())
+        self.interrupts.deliver(|| nic.interrupt_line())
     }
 
     pub(super) fn unmask_event(&self) -> Option<BorrowedFd<'_>> {

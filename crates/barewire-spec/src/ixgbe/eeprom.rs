@@ -57,10 +57,35 @@ pub const DEVICE_CAPS: u16 = 0x2C;
 pub const ETRACK_LOW: u16 = 0x2D;
 /// Image identity, high half.
 pub const ETRACK_HIGH: u16 = 0x2E;
+/// Pointer to the vital product data.
+pub const VPD_PTR: u16 = 0x2F;
 /// Pointer to the alternate MAC addresses.
 pub const ALT_MAC_PTR: u16 = 0x37;
 /// The word that makes the checksum come out.
 pub const CHECKSUM: u16 = 0x3F;
+
+/// Offsets in the firmware section and in what it points to, as drivers look them up.
+pub mod firmware {
+    /// Pointer to the parameters of the link establishment state machine.
+    pub const LESM_PTR: u16 = 2;
+    /// Pointer to the pass-through patch.
+    pub const PATCH_PTR: u16 = 4;
+    /// Version of the patch, in its section.
+    pub const PATCH_VERSION: u16 = 7;
+}
+
+/// Module kinds in the list behind [`PHY_INIT_PTR`]: pairs of a kind and the pointer to its
+/// sequence, after one word and up to an [`EMPTY`] one.
+pub mod sfp_init {
+    /// A direct attach cable at port 0.
+    pub const DIRECT_ATTACH_CORE_0: u16 = 3;
+    /// A direct attach cable at port 1.
+    pub const DIRECT_ATTACH_CORE_1: u16 = 4;
+    /// An optical module at port 0.
+    pub const OPTICAL_CORE_0: u16 = 5;
+    /// An optical module at port 1.
+    pub const OPTICAL_CORE_1: u16 = 6;
+}
 
 /// Offset of the MAC address inside a core section: three words, byte 0 in the low half of
 /// the first (82599 §6.3.6).
@@ -68,6 +93,8 @@ pub const CORE_MAC_ADDRESS: u16 = 0x01;
 
 /// [`DEVICE_CAPS`]: modules other than the vendor's are accepted.
 pub const CAPS_ALLOW_ANY_SFP: u16 = 0x0001;
+/// [`DEVICE_CAPS`]: drivers are not to use the FCoE offloads.
+pub const CAPS_NO_FCOE: u16 = 0x0002;
 
 /// What the words covered by the checksum add up to (82599 §6.3.2.8).
 pub const CHECKSUM_SUM: u16 = 0xBABA;

@@ -8,10 +8,11 @@ registers! {
     PFCTOP: read_write(0x03008, "8.2.3.3.1").reset(0x0101_8808);
     /// Pause time sent, for traffic classes 2n (15:0) and 2n + 1 (31:16).
     FCTTV: read_write(0x03200, "8.2.3.3.2").array(4, 4);
-    /// Packet buffer fill below which the sender may go on.
-    FCRTL: read_write(0x03220, "8.2.3.3.3").layout(0x8007_FFE0, 0).array(8, 4);
-    /// Packet buffer fill above which the sender is paused.
-    FCRTH: read_write(0x03260, "8.2.3.3.4").layout(0x8007_FFE0, 0).array(8, 4);
+    /// Packet buffer fill below which the sender may go on. Bit 4, reserved in the datasheet,
+    /// keeps what is written to it.
+    FCRTL: read_write(0x03220, "8.2.3.3.3").layout(0x8007_FFF0, 0).array(8, 4);
+    /// Packet buffer fill above which the sender is paused. Bit 4 as in [`FCRTL`].
+    FCRTH: read_write(0x03260, "8.2.3.3.4").layout(0x8007_FFF0, 0).array(8, 4);
     /// When a pause is sent again, in pause time units (15:0).
     FCRTV: read_write(0x032A0, "8.2.3.3.5").layout(0x0000_FFFF, 0);
     /// Whether the link partner has paused us.

@@ -21,7 +21,40 @@ registers! {
     /// Free-running timer, in units that follow the link speed.
     FRTIMER: read_only(0x00048, "8.2.3.15");
     /// A timer that can raise an interrupt.
-    TCPTIMER: read_write(0x0004C, "8.2.3.15").layout(0x0000_0FFF, 0);
+    TCPTIMER: read_write(0x0004C, "8.2.3.15").layout(0x0000_0FFF, 0).self_clearing(0x500);
+}
+
+/// Fields of [`ESDP`].
+#[bitfield(u32)]
+#[derive(PartialEq, Eq)]
+pub struct Esdp {
+    /// Levels of pins 0 to 7: driven where a pin is an output, seen where it is an input.
+    pub sdp_data: u8,
+    /// Pins that are outputs.
+    pub sdp_iodir: u8,
+    /// Pins whose function is not general.
+    #[bits(2)]
+    pub sdp_native: u8,
+    #[bits(14)]
+    __: u16,
+}
+
+/// Fields of [`TCPTIMER`].
+#[bitfield(u32)]
+#[derive(PartialEq, Eq)]
+pub struct Tcptimer {
+    /// Milliseconds.
+    pub duration: u8,
+    /// Starts the timer. Self-clearing.
+    pub kick_start: bool,
+    /// The timer counts.
+    pub count_enable: bool,
+    /// Ends the count. Self-clearing.
+    pub finish: bool,
+    /// Starts again when it has run out.
+    pub loops: bool,
+    #[bits(20)]
+    __: u32,
 }
 
 /// Fields of [`CTRL`].

@@ -148,7 +148,7 @@ pub struct Gpie {
     pub multiple_msix: bool,
     /// Reading [`EICR`] clears "other" causes only.
     pub ocd: bool,
-    /// A cause that is pending when its mask is lifted interrupts at once.
+    /// Causes set by software ([`EICS`]) interrupt at once, whatever moderation says.
     pub eimen: bool,
     /// Time between low-latency interrupts, in units of 4 µs.
     #[bits(4)]

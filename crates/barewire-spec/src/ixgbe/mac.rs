@@ -231,8 +231,13 @@ pub struct Autoc2 {
     /// Serial 10 Gbit/s interface: 0 KR, 1 XFI, 2 SFI.
     #[bits(2)]
     pub pma_pmd_10g_serial: u8,
-    #[bits(14)]
+    #[bits(10)]
     upper: u16,
+    /// Not 0: the link is kept down, always or in D3.
+    #[bits(3)]
+    pub link_disable: u8,
+    #[bits(1)]
+    top: u8,
 }
 
 /// Fields of [`MACC`].
@@ -241,8 +246,15 @@ pub struct Autoc2 {
 pub struct Macc {
     /// Forces the link up.
     pub flu: bool,
-    #[bits(31)]
-    __: u32,
+    #[bits(15)]
+    lower: u16,
+    /// Speed while the link is forced: 3 is 10 Gbit/s.
+    #[bits(2)]
+    pub fsv: u8,
+    /// Forces the speed.
+    pub fs: bool,
+    #[bits(13)]
+    upper: u16,
 }
 
 /// Fields of [`LINKS`].

@@ -1,6 +1,7 @@
 //! The manageability firmware: what it filters and how to talk to it (82599 §8.2.3.25, §10.5).
 
 use super::register::registers;
+use bitfield_struct::bitfield;
 
 registers! {
     /// VLAN tags for the firmware.
@@ -34,7 +35,22 @@ registers! {
     /// Commands to the firmware and its answers.
     FLEX_MNG: read_write(0x15800, "10.5").array(448, 4);
     /// Whether the firmware listens and has a command.
-    HICR: read_write(0x15F00, "10.5").layout(0x0000_00C2, 0xFFFF_FF3D);
+    HICR: read_write(0x15F00, "10.5").reset(0x0000_0001).layout(0x0000_00C2, 0xFFFF_FF3D)
+        .self_clearing(0x0000_0002);
     /// Whether the firmware was reset.
     FWSTS: read_write(0x15F0C, "10.5").layout(0x0000_0200, 0xFFFF_FDFF);
+}
+
+/// Fields of [`HICR`].
+#[bitfield(u32)]
+#[derive(PartialEq, Eq)]
+pub struct Hicr {
+    /// The firmware listens. Read-only.
+    pub en: bool,
+    /// A command is in [`FLEX_MNG`]; 0 when it has ended. Self-clearing.
+    pub c: bool,
+    /// The answer in [`FLEX_MNG`] holds. Read-only.
+    pub sv: bool,
+    #[bits(29)]
+    __: u32,
 }

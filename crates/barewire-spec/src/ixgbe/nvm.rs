@@ -5,7 +5,8 @@ use bitfield_struct::bitfield;
 
 registers! {
     /// EEPROM and flash control.
-    EEC: read_write(0x10010, "8.2.3.2.1").reset(0x0000_1310).layout(0x0080_0077, 0xFF7F_FF88);
+    EEC: read_write(0x10010, "8.2.3.2.1").reset(0x0000_2F10).layout(0x0080_0077, 0xFF7F_FF88)
+        .self_clearing(0x0080_0000);
     /// EEPROM read: one word at a time.
     EERD: read_write(0x10014, "8.2.3.2.2").layout(0x0000_FFFD, 0xFFFF_0002).self_clearing(0x1);
     /// Flash access, bit by bit.
@@ -49,7 +50,8 @@ pub struct Eec {
     pub ee_pres: bool,
     /// The device has read its configuration from the EEPROM after a reset.
     pub auto_rd: bool,
-    __: bool,
+    /// Addresses on the wires have 16 bits instead of 8.
+    pub ee_addr_size: bool,
     /// The EEPROM holds 64 << `ee_size` words.
     #[bits(4)]
     pub ee_size: u8,
@@ -67,8 +69,15 @@ pub struct Eec {
     pub core_csr_done: bool,
     /// The MAC section has been read.
     pub mac_done: bool,
-    #[bits(10)]
-    __: u16,
+    __: bool,
+    /// X540 and later: writes the shadow RAM to the flash. Self-clearing.
+    pub flup: bool,
+    #[bits(2)]
+    __: u8,
+    /// X540 and later: [`Self::flup`] has ended.
+    pub fludone: bool,
+    #[bits(5)]
+    __: u8,
 }
 
 /// Fields of [`EERD`].

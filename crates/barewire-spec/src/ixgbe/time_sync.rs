@@ -108,3 +108,24 @@ pub struct Tsynctxctl {
     #[bits(27)]
     __: u32,
 }
+
+/// Fields of [`TIMINCA`].
+#[bitfield(u32)]
+#[derive(PartialEq, Eq)]
+pub struct Timinca {
+    /// By how much the system time advances.
+    #[bits(24)]
+    pub incvalue: u32,
+    /// After how many ticks: 6.4 ns at 10 Gbit/s, ten times that at each lower speed.
+    pub incperiod: u8,
+}
+
+/// Fields of [`TSAUXC`].
+#[bitfield(u32)]
+#[derive(PartialEq, Eq)]
+pub struct Tsauxc {
+    #[bits(31)]
+    __: u32,
+    /// Stops the system time; X550 and later.
+    pub disable_systime: bool,
+}

@@ -115,6 +115,10 @@ pub mod power_management {
     pub const CAPABILITIES: u16 = 2;
     /// Control and status, 16 bits: the power state in bits 1:0.
     pub const CONTROL: u16 = 4;
+    /// Control: the bits that hold the power state.
+    pub const STATE: u32 = 0b11;
+    /// Control: the power state in which only the configuration space answers.
+    pub const D3_HOT: u32 = 0b11;
 }
 
 /// Offsets in the MSI capability with 64-bit addresses, and bits of its control word.

@@ -1,0 +1,420 @@
+//! Where Linux's and DPDK's drivers break the datasheet themselves, in one list.
+//!
+//! Each entry is as narrow as what was seen: a place, a rule, the bits, who does it, and why the
+//! device and its users come to no harm. What matches an entry is counted
+//! ([`Nic::exceptions`](super::Nic::exceptions)) and is no violation, if
+//! [`NicConfig::tolerate`](super::NicConfig::tolerate) is set. Nothing else is let through.
+
+use std::fmt;
+
+use barewire_spec::ixgbe as spec;
+use barewire_spec::ixgbe::Register;
+
+use super::registers::Slot;
+use crate::violation::Rule;
+
+/// Where an exception holds.
+#[derive(Clone, Copy, Debug)]
+pub enum Place {
+    /// A register, or some of an array.
+    Registers {
+        /// The register.
+        register: &'static Register,
+        /// The first index.
+        first: u32,
+        /// The last index.
+        last: u32,
+    },
+    /// Offsets of BAR 0 where the device has no register: its predecessor had one.
+    Offsets {
+        /// The predecessor's name.
+        name: &'static str,
+        /// The first offset.
+        first: u32,
+        /// How many there are.
+        count: u32,
+        /// Bytes from one to the next.
+        stride: u32,
+    },
+    /// Something else that violations name, such as `transmit descriptor`.
+    Object(&'static str),
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Registers {
+                register,
+                first,
+                last,
+            } => match (register.count(), last - first) {
+                (1, _) => f.write_str(register.name),
+                (_, 0) => write!(f, "{}[{first}]", register.name),
+                _ => write!(f, "{}[{first}..={last}]", register.name),
+            },
+            Self::Offsets { name, first, .. } => write!(f, "{name} at {first:#x}"),
+            Self::Object(name) => f.write_str(name),
+        }
+    }
+}
+
+/// One thing that a driver of others does although the datasheet forbids it.
+#[derive(Clone, Copy, Debug)]
+pub struct Exception {
+    /// Where.
+    pub place: Place,
+    /// The rule that is broken.
+    pub rule: Rule,
+    /// The bits that may be wrong: for [`Rule::ReservedBit`] those that change, for other writes
+    /// those that may be set at all.
+    pub bits: u32,
+    /// Who does it.
+    pub who: &'static str,
+    /// Why it does no harm.
+    pub why: &'static str,
+}
+
+impl fmt::Display for Exception {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "{}: {}, bits {:#x} ({}: {})",
+            self.place,
+            self.rule.text(),
+            self.bits,
+            self.who,
+            self.why
+        )
+    }
+}
+
+/// An exception that was met.
+#[derive(Clone, Copy, Debug)]
+pub struct Tolerated {
+    /// The entry of [`EXCEPTIONS`].
+    pub exception: &'static Exception,
+    /// How often.
+    pub count: u64,
+}
+
+/// What may break a rule.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Subject<'a> {
+    Register(&'a Slot),
+    Offset(u32),
+    Object(&'a str),
+}
+
+impl Place {
+    fn holds(&self, subject: Subject<'_>) -> bool {
+        match (self, subject) {
+            (
+                Self::Registers {
+                    register,
+                    first,
+                    last,
+                },
+                Subject::Register(slot),
+            ) => std::ptr::eq(*register, slot.register) && (*first..=*last).contains(&slot.index),
+            (
+                Self::Offsets {
+                    first,
+                    count,
+                    stride,
+                    ..
+                },
+                Subject::Offset(offset),
+            ) => offset
+                .checked_sub(*first)
+                .is_some_and(|past| past.is_multiple_of(*stride) && past / stride < *count),
+            (Self::Object(name), Subject::Object(what)) => what
+                .strip_prefix(name)
+                .is_some_and(|rest| rest.is_empty() || rest.starts_with([' ', '['])),
+            _ => false,
+        }
+    }
+}
+
+/// The entry of [`EXCEPTIONS`] for a broken rule, as its position.
+pub(super) fn find(rule: Rule, subject: Subject<'_>, bits: u32) -> Option<usize> {
+    EXCEPTIONS.iter().position(|entry| {
+        entry.rule == rule && bits & !entry.bits == 0 && entry.place.holds(subject)
+    })
+}
+
+/// How often each entry was met.
+#[derive(Debug)]
+pub(super) struct ExceptionLog {
+    counts: Vec<u64>,
+}
+
+impl ExceptionLog {
+    pub(super) fn new() -> Self {
+        Self {
+            counts: vec![0; EXCEPTIONS.len()],
+        }
+    }
+
+    pub(super) fn count(&mut self, entry: usize) {
+        if let Some(count) = self.counts.get_mut(entry) {
+            *count = count.saturating_add(1);
+        }
+    }
+
+    pub(super) fn met(&self) -> Vec<Tolerated> {
+        EXCEPTIONS
+            .iter()
+            .zip(&self.counts)
+            .filter(|(_, count)| **count > 0)
+            .map(|(exception, count)| Tolerated {
+                exception,
+                count: *count,
+            })
+            .collect()
+    }
+}
+
+const ANY: u32 = u32::MAX;
+
+const LINUX: &str = "Linux ixgbe";
+const BOTH: &str = "Linux and DPDK ixgbe";
+const SELF_TEST: &str = "Linux ixgbe, ethtool -t";
+const DUMP: &str = "Linux ixgbe, ethtool -d, and DPDK's register dump";
+
+const PATTERNS: &str = "writes patterns and reads them back while nothing runs; a reset follows";
+
+const fn at(
+    register: &'static Register,
+    rule: Rule,
+    bits: u32,
+    who: &'static str,
+    why: &'static str,
+) -> Exception {
+    some(register, register.count() - 1, rule, bits, who, why)
+}
+
+/// The first registers of an array, up to `last`.
+const fn some(
+    register: &'static Register,
+    last: u32,
+    rule: Rule,
+    bits: u32,
+    who: &'static str,
+    why: &'static str,
+) -> Exception {
+    Exception {
+        place: Place::Registers {
+            register,
+            first: 0,
+            last,
+        },
+        rule,
+        bits,
+        who,
+        why,
+    }
+}
+
+/// Offsets that a register dump reads although nothing is there.
+const fn old(name: &'static str, first: u32, count: u32, stride: u32) -> Exception {
+    Exception {
+        place: Place::Offsets {
+            name,
+            first,
+            count,
+            stride,
+        },
+        rule: Rule::UndefinedRegister,
+        bits: 0,
+        who: DUMP,
+        why: "a register of another device of the family; the read returns 0 and changes nothing",
+    }
+}
+
+/// All exceptions. Where nothing is defined only reads are let through.
+pub static EXCEPTIONS: &[Exception] = &[
+    // Interrupts.
+    at(
+        &spec::EIMC,
+        Rule::ReservedBit,
+        0x8000_0000,
+        BOTH,
+        "disables all causes with all ones; bit 31 has no cause",
+    ),
+    at(
+        &spec::EIMS,
+        Rule::ReservedBit,
+        0x8000_0000,
+        BOTH,
+        "enables the 82598's cause 31, which does not exist any more",
+    ),
+    at(
+        &spec::EICS,
+        Rule::WriteOnly,
+        0,
+        LINUX,
+        "reads causes there because a read of EICR would clear them",
+    ),
+    at(&spec::EIMC, Rule::WriteOnly, 0, DUMP, "the mask is read"),
+    at(
+        &spec::EITR,
+        Rule::ReservedBit,
+        0x0000_0007,
+        LINUX,
+        "an interval that is no multiple of its unit; the device rounds it down",
+    ),
+    // Receive.
+    at(
+        &spec::FCTRL,
+        Rule::ForbiddenState,
+        ANY,
+        BOTH,
+        "changes what is accepted while frames arrive: only which of them passes is left to chance",
+    ),
+    at(
+        &spec::RDH,
+        Rule::ReadOnly,
+        0,
+        BOTH,
+        "writes 0 to the head of a queue that does not run and has it at 0",
+    ),
+    at(
+        &spec::RDT,
+        Rule::Tail,
+        0,
+        BOTH,
+        "writes 0 before the queue starts, which begins at 0 anyway",
+    ),
+    at(
+        &spec::TDT,
+        Rule::Tail,
+        0,
+        BOTH,
+        "writes 0 before the queue starts, which begins at the head anyway",
+    ),
+    at(
+        &spec::FCRTH,
+        Rule::ReservedBit,
+        0x7FF8_000F,
+        LINUX,
+        "the size of a packet buffer less 24 KiB, where the size is 0 and the buffer unused",
+    ),
+    // The self-test.
+    at(&spec::STATUS, Rule::ReadOnly, ANY, SELF_TEST, PATTERNS),
+    at(
+        &spec::RAH,
+        Rule::ReservedBit,
+        0x000C_0000,
+        SELF_TEST,
+        PATTERNS,
+    ),
+    some(
+        &spec::RDLEN,
+        3,
+        Rule::RingGeometry,
+        ANY,
+        SELF_TEST,
+        PATTERNS,
+    ),
+    some(
+        &spec::TDBAL,
+        3,
+        Rule::RingGeometry,
+        ANY,
+        SELF_TEST,
+        PATTERNS,
+    ),
+    some(
+        &spec::RXDCTL,
+        3,
+        Rule::RingGeometry,
+        ANY,
+        SELF_TEST,
+        PATTERNS,
+    ),
+    some(&spec::RDT, 3, Rule::Tail, ANY, SELF_TEST, PATTERNS),
+    at(
+        &spec::RXCTRL,
+        Rule::ReservedBit,
+        0x0000_0002,
+        SELF_TEST,
+        "sets a bit of the 82598 for the loopback test, which the device ignores",
+    ),
+    at(
+        &spec::RDRXCTL,
+        Rule::ForbiddenValue,
+        ANY,
+        SELF_TEST,
+        "receives without the prescribed bits, which are about coalescing; the test has none",
+    ),
+    at(
+        &spec::RXCTRL,
+        Rule::Disagreement,
+        ANY,
+        SELF_TEST,
+        "receives without telling the DMA that the FCS is stripped; the test reads payload only",
+    ),
+    // Registers of the 82598 in a dump of all registers.
+    old("RDSTAT", 0x02C00, 9, 4),
+    old("MSIXPBA", 0x02000, 1, 4),
+    old("RXBUFCTRL", 0x03600, 1, 4),
+    old("RXBUFDATA", 0x03610, 4, 4),
+    old("RT2CR", 0x03C20, 8, 4),
+    old("RT2SR", 0x03C40, 8, 4),
+    old("DROPEN", 0x03D04, 1, 4),
+    old("PCS1GDBG", 0x04210, 2, 4),
+    old("MACA", 0x0424C, 4, 4),
+    old("MLADD", 0x04264, 1, 4),
+    old("TREG", 0x0426C, 1, 4),
+    old("AUTOC3", 0x042AC, 1, 4),
+    old("MDFTC1", 0x042B8, 1, 4),
+    old("MDFTC2", 0x042C0, 4, 4),
+    old("ATLASCTL", 0x04800, 1, 4),
+    old("RUPPBMR", 0x050A0, 1, 4),
+    old("RFVAL", 0x050A4, 1, 4),
+    old("VMD_CTL", 0x0581C, 1, 4),
+    old("IMIR", 0x05A80, 17, 4),
+    old("TDTQ2TCCR", 0x0602C, 8, 0x40),
+    old("TDTQ2TCSR", 0x0622C, 8, 0x40),
+    old("TDSTAT", 0x07C14, 1, 4),
+    old("TDSTAT", 0x07C1C, 2, 4),
+    old("TIC_DW", 0x07F14, 1, 4),
+    old("TIC_DW", 0x07F1C, 2, 4),
+    old("TXBUFCTRL", 0x0C600, 1, 4),
+    old("TXBUFDATA", 0x0C610, 4, 4),
+    old("PCIEECCCTL", 0x1106C, 1, 4),
+    // Registers of the 82599 in a dump of a copper device.
+    old("AUTOC", 0x042A0, 1, 4),
+    old("AUTOC2", 0x042A8, 1, 4),
+    old("ANLP1", 0x042B0, 1, 4),
+];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::nic::Device;
+    use crate::nic::registers::slot;
+
+    #[test]
+    fn an_entry_covers_its_bits_and_places_and_no_others() {
+        let rah = slot(spec::RAH.at(3), Device::I82599).unwrap();
+        let covers = |rule, bits| find(rule, Subject::Register(&rah), bits).is_some();
+        assert!(covers(Rule::ReservedBit, 0x0004_0000));
+        assert!(!covers(Rule::ReservedBit, 0x0014_0000));
+        assert!(!covers(Rule::ForbiddenState, 0));
+        let tail = |queue| slot(spec::RDT.at(queue), Device::I82599).unwrap();
+        assert!(find(Rule::Tail, Subject::Register(&tail(3)), 7).is_some());
+        assert!(find(Rule::Tail, Subject::Register(&tail(4)), 7).is_none());
+        let dump = |offset| find(Rule::UndefinedRegister, Subject::Offset(offset), 0).is_some();
+        assert!(dump(0x06_02C + 7 * 0x40));
+        assert!(!dump(0x06_02C + 16 * 0x40));
+        assert!(!dump(0x02C24));
+    }
+
+    #[test]
+    fn no_entry_says_nothing() {
+        for entry in EXCEPTIONS {
+            assert!(!entry.who.is_empty() && entry.why.len() > 10, "{entry}");
+        }
+    }
+}

@@ -5,6 +5,7 @@ use std::num::NonZeroU16;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use barewire_bus::Backend;
 use barewire_sim::wire::Size;
 use clap::error::ErrorKind;
 use clap::{ArgAction, Args, CommandFactory, Parser, Subcommand, ValueEnum};
@@ -80,7 +81,8 @@ pub(crate) enum Command {
 #[command(override_usage = "barewire forward [OPTIONS] [PORT PORT]")]
 pub(crate) struct Forward {
     /// The two ports; sim is a new software 82599 each time, sim:NAME one with a name,
-    /// vfio-user:PATH one that barewire nic serve or another program serves
+    /// vfio-user:PATH one that barewire nic serve or another program serves, 0000:03:00.0 a PCI
+    /// device that was given to programs (see barewire bind)
     #[arg(value_name = "PORT", num_args = 0.., default_values = ["sim", "sim"], hide_default_value = true)]
     pub(crate) ports: Vec<PortName>,
 
@@ -127,6 +129,10 @@ pub(crate) struct Forward {
     #[arg(long, value_name = "BYTES", default_value = "1500", value_parser = values::mtu)]
     pub(crate) mtu: u16,
 
+    /// How to reach PCI devices [default: by what they are bound to]
+    #[arg(long, value_name = "vfio|uio", hide_possible_values = true)]
+    pub(crate) backend: Option<BackendName>,
+
     /// Whether to increment the last byte of the destination address
     #[arg(
         long,
@@ -148,6 +154,22 @@ pub(crate) struct Forward {
     /// Print one JSON object at the end, and nothing else, on standard output
     #[arg(long)]
     pub(crate) json: bool,
+}
+
+/// How a program reaches a PCI device.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum BackendName {
+    Vfio,
+    Uio,
+}
+
+impl From<BackendName> for Backend {
+    fn from(name: BackendName) -> Self {
+        match name {
+            BackendName::Vfio => Self::Vfio,
+            BackendName::Uio => Self::Uio,
+        }
+    }
 }
 
 /// `on` or `off`.
@@ -354,7 +376,9 @@ mod tests {
             ("--flows 0", "1 to 65535"),
             ("--replay a --packets 1", "cannot be used with"),
             ("eth0 eth1", "sim, sim:NAME"),
-            ("0000:03:00.0 sim", "not supported by this build yet"),
+            ("0000:03:00.0 0000:3:00.0", "PCI address"),
+            ("0000:03:00.0 03:00.0", "both ports"),
+            ("0000:03:00.0 sim --backend tcp", "vfio, uio"),
             ("vfio-user:a vfio-user:a", "both ports"),
             ("vfio-user:a sim --replay x", "sim"),
             ("sim vfio-user:a --record x", "sim"),

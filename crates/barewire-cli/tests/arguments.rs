@@ -27,9 +27,10 @@ fn bad_arguments_give_one_line_that_says_what_is_allowed() {
         (&["--batches", "1"], "--batch"),
         (&["eth0", "eth1"], "allowed: sim, sim:NAME"),
         (
-            &["sim", "0000:03:00.0"],
-            "not supported by this build yet; allowed: sim, sim:NAME, vfio-user:PATH",
+            &["sim", "0000:3:00.0"],
+            "allowed: sim, sim:NAME, vfio-user:PATH, PCI address (0000:03:00.0)",
         ),
+        (&["sim", "03:00.0", "--backend", "any"], "vfio, uio"),
         (
             &["vfio-user:", "sim"],
             "PATH is missing; allowed: vfio-user:PATH",
@@ -88,4 +89,12 @@ fn manual_pages_that_cannot_be_written_are_reported() {
     let output = barewire(&["man", "/dev/null/man1"]);
     assert_eq!(output.status.code(), Some(1), "{output:?}");
     assert!(stderr(&output).contains("/dev/null/man1"), "{output:?}");
+}
+
+#[test]
+fn a_pci_device_that_is_not_there_is_said_to_be_absent() {
+    let output = barewire(&["forward", "ffff:ff:1f.7", "sim"]);
+    assert_eq!(output.status.code(), Some(1));
+    let text = stderr(&output);
+    assert!(text.contains("no PCI device ffff:ff:1f.7"), "{text}");
 }

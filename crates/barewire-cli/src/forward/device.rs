@@ -6,8 +6,9 @@
 use std::path::PathBuf;
 
 use anyhow::Result;
-use barewire::{BusError, Error, Port, PortConfig};
+use barewire::{BusError, Error, Port, PortConfig, driver_for};
 use barewire_bus::vfio_user::RemoteFunction;
+use barewire_bus::{Backend, Host, PciAddress};
 use barewire_sim::nic::{Nic, NicConfig};
 
 use super::far_end::Plug;
@@ -20,12 +21,21 @@ pub(super) enum Device {
     Sim(Nic),
     /// Served by another program at this socket.
     Served(PathBuf),
+    /// A PCI device of this machine, to be reached in this way.
+    Pci(Host, PciAddress, Option<Backend>),
 }
 
 impl Device {
-    /// The device for the port at `position`. `plug` makes a software one.
-    pub(super) fn new(name: &PortName, position: u8, plug: Plug) -> Self {
+    /// The device for the port at `position`. `plug` makes a software one; one of this machine's is
+    /// reached by `backend`.
+    pub(super) fn new(
+        name: &PortName,
+        position: u8,
+        plug: Plug,
+        (host, backend): (&Host, Option<Backend>),
+    ) -> Self {
         match name {
+            PortName::Pci(address) => Self::Pci(host.clone(), *address, backend),
             PortName::VfioUser(path) => Self::Served(path.clone()),
             PortName::Sim | PortName::NamedSim(_) => Self::Sim(plug(NicConfig {
                 name: name.label(usize::from(position)),
@@ -45,6 +55,11 @@ impl Device {
             Self::Served(path) => {
                 Port::open(RemoteFunction::connect(path).map_err(Error::from)?, config)
             }
+            Self::Pci(host, address, backend) => {
+                check_driver(host, *address)?;
+                let function = host.open(*address, *backend).map_err(Error::from)?;
+                Port::open(function, config)
+            }
         };
         port.map_err(with_remedy)
     }
@@ -53,7 +68,7 @@ impl Device {
     pub(super) const fn sim(&self) -> Option<&Nic> {
         match self {
             Self::Sim(nic) => Some(nic),
-            Self::Served(_) => None,
+            Self::Served(_) | Self::Pci(..) => None,
         }
     }
 
@@ -62,8 +77,23 @@ impl Device {
         match self {
             Self::Sim(_) => "software 82599",
             Self::Served(_) => "served device",
+            Self::Pci(..) => "PCI device",
         }
     }
+}
+
+/// Refuses a device that no driver knows, before anything of it is touched.
+fn check_driver(host: &Host, address: PciAddress) -> Result<(), Error> {
+    let device = host.device(address)?;
+    if driver_for(device.vendor, device.device).is_some() {
+        return Ok(());
+    }
+    Err(Error::NotSupported {
+        device: address.to_string(),
+        vendor: device.vendor,
+        id: device.device,
+        known: "those that `barewire devices` shows a driver for",
+    })
 }
 
 /// What the user can do about it.

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use barewire::{Link, Port, PortConfig, Statistics};
+use barewire_bus::{Backend, Host};
 use barewire_sim::nic::Nic;
 use barewire_sim::runner::{Runner, Stepper};
 
@@ -42,9 +43,11 @@ impl Bench {
     pub(super) fn build(command: &Forward, plugs: Plugs) -> Result<Self> {
         let [first, second] = plugs;
         let name = |position: usize| command.ports.get(position).unwrap_or(&PortName::Sim);
+        let host = Host::default();
+        let backend = command.backend.map(Backend::from);
         let devices = [
-            Device::new(name(0), 0, first),
-            Device::new(name(1), 1, second),
+            Device::new(name(0), 0, first, (&host, backend)),
+            Device::new(name(1), 1, second, (&host, backend)),
         ];
         let nics: Vec<Nic> = devices.iter().filter_map(Device::sim).cloned().collect();
         let runner = (!nics.is_empty()).then(|| Runner::start(nics)).transpose();

@@ -23,6 +23,7 @@ mod pin {
 }
 
 /// The state of the link and of what is behind the port.
+#[allow(clippy::struct_excessive_bools)] // facts that do not exclude each other
 #[derive(Debug)]
 pub(super) struct Link {
     plugged: bool,
@@ -30,6 +31,8 @@ pub(super) struct Link {
     /// The link was down at some time since LINKS was last read.
     interrupted: bool,
     up_at: Option<Nanos>,
+    /// The link is up because software forces it.
+    forced: bool,
     phy: Phy,
     module: Module,
     wires: TwoWire,
@@ -42,6 +45,7 @@ impl Link {
             up: false,
             interrupted: true,
             up_at: None,
+            forced: false,
             phy: Phy::new(config.device),
             module: Module::new(),
             wires: TwoWire::new(),
@@ -90,6 +94,7 @@ impl Model {
         let was_up = self.link.up;
         let forced = self.is_forced();
         self.link.up = forced;
+        self.link.forced = forced;
         self.link.interrupted = true;
         self.link.up_at = (self.can_train() && !forced).then(|| self.now + TRAINING);
         let light = self.link.plugged;
@@ -129,7 +134,7 @@ impl Model {
         let autoc = Autoc::from_bits(value);
         let kept = autoc.with_restart_an(false).into_bits();
         self.registers.put(&spec::AUTOC, 0, kept);
-        if autoc.restart_an() || autoc.flu() != self.link_is_held() {
+        if autoc.restart_an() || autoc.flu() != self.link.forced {
             self.restart_link();
         }
     }
@@ -138,14 +143,9 @@ impl Model {
     pub(super) fn write_link_condition(&mut self) {
         let wanted = self.can_train() || self.is_forced();
         let under_way = self.link.up || self.link.up_at.is_some();
-        if wanted != under_way || self.is_forced() != self.link_is_held() {
+        if wanted != under_way || self.is_forced() != self.link.forced {
             self.restart_link();
         }
-    }
-
-    /// The link is up only because it is forced.
-    fn link_is_held(&self) -> bool {
-        self.link.up && !self.can_train() && self.is_forced()
     }
 
     /// ESDP: pins that are inputs show what is outside (82599 §8.2.3.1.4).

@@ -15,6 +15,7 @@ use tracing_subscriber::filter::LevelFilter;
 use crate::bind::{Bind, Unbind};
 use crate::devices::Devices;
 use crate::doctor::Doctor;
+use crate::nic::arguments::NicCommand;
 use crate::port_name::PortName;
 use crate::values::{self, AskedRate};
 
@@ -51,6 +52,10 @@ pub(crate) enum Command {
     Bind(Bind),
 
     Unbind(Unbind),
+
+    /// A network card made of software, for other programs
+    #[command(subcommand)]
+    Nic(NicCommand),
 
     /// Print a completion script for a shell
     Completions {
@@ -207,6 +212,7 @@ impl Arguments {
     fn conflict(&self) -> Option<String> {
         match &self.command {
             Command::Forward(forward) => forward.conflict(),
+            Command::Nic(NicCommand::Serve(serve)) => serve.conflict(),
             Command::Devices(_)
             | Command::Doctor(_)
             | Command::Bind(_)

@@ -21,6 +21,11 @@ impl Interrupt {
         Ok(Self { asked })
     }
 
+    /// What becomes true when a signal comes.
+    pub(crate) fn flag(&self) -> &AtomicBool {
+        &self.asked
+    }
+
     /// True once a signal came.
     pub(crate) fn asked(&self) -> bool {
         self.asked.load(Ordering::Relaxed)

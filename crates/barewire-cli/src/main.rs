@@ -1,6 +1,7 @@
 //! The program `barewire`.
 //!
-//! `arguments` says what can be asked for, `forward` does the main job.
+//! `arguments` says what can be asked for, `forward` does the main job, `nic` serves software
+//! cards.
 #![forbid(unsafe_code)]
 
 mod arguments;
@@ -12,6 +13,7 @@ mod interrupt;
 #[cfg(test)]
 mod made_up;
 mod manual;
+mod nic;
 mod port_name;
 mod values;
 
@@ -35,6 +37,7 @@ fn main() -> ExitCode {
         Command::Doctor(command) => doctor::run(command),
         Command::Bind(command) => bind::bind(command),
         Command::Unbind(command) => bind::unbind(command),
+        Command::Nic(command) => nic::run(command, arguments.quiet),
         Command::Completions { shell } => manual::completions(*shell),
         Command::Man { directory } => manual::pages(directory),
     };

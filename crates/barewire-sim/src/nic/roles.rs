@@ -105,7 +105,7 @@ pub(crate) enum Role {
     Still,
 }
 
-static ROLES: &[(&Register, Role)] = &[
+pub(super) static ROLES: &[(&Register, Role)] = &[
     (&spec::CTRL, Role::Ctrl),
     (&spec::STATUS, Role::Status),
     (&spec::I2CCTL, Role::I2cctl),

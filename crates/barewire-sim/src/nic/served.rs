@@ -162,6 +162,8 @@ impl Model {
         std::mem::swap(&mut fresh.iommu, &mut self.iommu);
         std::mem::swap(&mut fresh.exceptions, &mut self.exceptions);
         fresh.interrupts.take_signal(&mut self.interrupts);
+        std::mem::swap(&mut fresh.statistics, &mut self.statistics);
+        fresh.statistics.restart();
         fresh.removed = self.removed;
         *self = fresh;
         self.power_on();

@@ -3,6 +3,7 @@
 use barewire_spec::ixgbe::{OCTETS_HIGH_MASK, QueueStatisticsMap, limits};
 
 use super::doorbell::QUEUES;
+use super::roles::{ROLES, Role};
 
 /// Statistics indices that queues are mapped to.
 pub(crate) const INDICES: usize = 16;
@@ -248,6 +249,18 @@ impl Statistics {
         self.received_pauses[usize::from(pause)] += 1;
     }
 
+    /// Clears all counters, as at power-on. What was counted in all is kept.
+    pub(crate) fn restart(&mut self) {
+        for (counter, _, _) in named() {
+            for index in 0..INDICES {
+                self.clear_at(counter, index, self.total(counter, index));
+            }
+        }
+        self.latched = [[None; INDICES]; COUNTERS];
+        self.receive_index = [0; QUEUES];
+        self.transmit_index = [0; QUEUES];
+    }
+
     /// What a counter would be had it never been cleared.
     pub(crate) fn total(&self, counter: Counter, index: usize) -> u64 {
         use Counter as C;
@@ -341,6 +354,21 @@ impl Statistics {
         self.clear_at(counter, index, total);
         (low(value >> 32) & OCTETS_HIGH_MASK, latch.is_some())
     }
+}
+
+/// All counters, with the datasheet's names, and how many statistics indices each has. Those of
+/// bytes, which are two registers, have the name that is left without `L` and `H`.
+pub(crate) fn named() -> impl Iterator<Item = (Counter, &'static str, usize)> {
+    ROLES.iter().filter_map(|(register, role)| {
+        let name = register.name;
+        let (counter, name) = match *role {
+            Role::Count(counter) => (counter, name),
+            Role::OctetsLow(counter) => (counter, name.trim_end_matches(['L', '_'])),
+            _ => return None,
+        };
+        let indices = usize::try_from(register.count()).unwrap_or(INDICES);
+        Some((counter, name, indices.min(INDICES)))
+    })
 }
 
 fn low(value: u64) -> u32 {

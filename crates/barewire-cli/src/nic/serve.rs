@@ -1,0 +1,85 @@
+//! Serving a software card until somebody says stop.
+
+use std::io::{self, Write};
+use std::time::Instant;
+
+use anyhow::{Context, Result, bail};
+use barewire_sim::nic::{Nic, NicConfig};
+use barewire_sim::serve::{ServeConfig, Server};
+use barewire_sim::wire::{Plugged, Unplugged};
+
+use super::arguments::{Doorbells, Serve};
+use super::report::Report;
+use crate::interrupt::Interrupt;
+
+/// Serves a card as the command line says, until a signal comes.
+///
+/// # Errors
+/// When socket or wire can't be had, the wire's recording fails or, if that is to be an error, a
+/// rule was broken.
+pub(super) fn run(command: &Serve, quiet: bool) -> Result<()> {
+    let interrupt = Interrupt::catch()?;
+    let device = command.device.device();
+    let socket = command.socket.display().to_string();
+    let Plugged { wire, watch } = command.wire.plug_in()?;
+    let config = NicConfig {
+        device,
+        mac: command.mac().0,
+        name: socket.clone(),
+        plugged: command.wire.is_plugged(),
+        ..NicConfig::default()
+    };
+    let nic = Nic::new(config, wire);
+    let how = ServeConfig {
+        doorbells: match command.doorbells {
+            Doorbells::Mapped => barewire_sim::serve::Doorbells::Mapped,
+            Doorbells::Trapped => barewire_sim::serve::Doorbells::Trapped,
+        },
+        ..ServeConfig::default()
+    };
+    let mut server = Server::bind(&command.socket, nic.clone(), how)?;
+    let began = Instant::now();
+    if !quiet {
+        // whoever started it may not want to hear of it
+        let _ = writeln!(
+            io::stderr(),
+            "serving an {device} at {socket}, wire {}, MAC address {}",
+            command.wire,
+            command.mac()
+        );
+    }
+    let served = server.run(interrupt.flag());
+    drop(server);
+    watch.stop();
+    let report = Report {
+        socket,
+        device: device.to_string(),
+        mac: command.mac().to_string(),
+        far_end: command.wire.to_string(),
+        seconds: began.elapsed().as_secs_f64(),
+        counters: nic.totals().into(),
+        wire: watch.counts(),
+        violations: nic.violation_count(),
+        violation_list: nic.violations().iter().map(ToString::to_string).collect(),
+    };
+    // takes sockets away, and gives a recording its last frame
+    drop(nic.replace_wire(Unplugged::new()));
+    let recorded = watch.finish();
+
+    let mut output = io::stdout().lock();
+    if command.json {
+        report.print_json(&mut output)
+    } else {
+        report.print(&mut output)
+    }
+    .context("cannot write to standard output")?;
+    served?;
+    recorded?;
+    if command.strict && report.violations > 0 {
+        bail!(
+            "the driver broke the datasheet's rules {} times",
+            report.violations
+        );
+    }
+    Ok(())
+}

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::Context;
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 
 /// Whether the user wants the run to end.
 #[derive(Clone, Debug)]
@@ -12,12 +13,13 @@ pub(crate) struct Interrupt {
 }
 
 impl Interrupt {
-    /// Catches the signals from now on. Once in a process.
+    /// Catches the signals from now on.
     pub(crate) fn catch() -> anyhow::Result<Self> {
         let asked = Arc::new(AtomicBool::new(false));
-        let handler = Arc::clone(&asked);
-        ctrlc::set_handler(move || handler.store(true, Ordering::Relaxed))
-            .context("cannot catch Ctrl-C")?;
+        for signal in [SIGINT, SIGTERM, SIGHUP] {
+            signal_hook::flag::register(signal, Arc::clone(&asked))
+                .context("cannot catch Ctrl-C")?;
+        }
         Ok(Self { asked })
     }
 

@@ -9,6 +9,8 @@ use barewire_sim::nic::Device;
 use barewire_sim::wire::WireWord;
 use clap::{Args, Subcommand, ValueEnum};
 
+use crate::arguments::Switch;
+
 /// The longest name of a socket (Linux `sockaddr_un`, less the NUL).
 const LONGEST_NAME: usize = 107;
 
@@ -20,7 +22,8 @@ pub(crate) enum NicCommand {
 /// Serve a software 82599 on a Unix socket, to QEMU or any other vfio-user client
 ///
 /// The card checks whoever drives it against the datasheet; the summary lists every rule that was
-/// broken. Clients may come and go. It ends on Ctrl-C or SIGTERM and removes its socket.
+/// broken. Clients may come and go. It ends on Ctrl-C or SIGTERM and removes its socket. On SIGUSR1
+/// it prints `status: ` and what the summary's JSON object would be now on standard error.
 ///
 /// Exit status: 0, or 1 if the card can't be served or, with --strict, if a rule was broken; 2 for
 /// bad arguments.
@@ -53,6 +56,15 @@ pub(crate) struct Serve {
     /// The MAC address in the card's EEPROM [default: one made of the socket's name]
     #[arg(long)]
     mac: Option<MacAddress>,
+
+    /// Whether to let the known exceptions of Linux's and DPDK's drivers pass; they are listed
+    #[arg(
+        long,
+        value_name = "on|off",
+        default_value = "on",
+        hide_possible_values = true
+    )]
+    pub(crate) exceptions: Switch,
 
     /// Exit with status 1 if a rule of the datasheet was broken
     #[arg(long)]
@@ -128,8 +140,11 @@ impl FromStr for MacAddress {
 
 impl fmt::Display for MacAddress {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let [a, b, c, d, e, g] = self.0;
-        write!(f, "{a:02x}:{b:02x}:{c:02x}:{d:02x}:{e:02x}:{g:02x}")
+        for (position, byte) in self.0.iter().enumerate() {
+            let colon = if position > 0 { ":" } else { "" };
+            write!(f, "{colon}{byte:02x}")?;
+        }
+        Ok(())
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::io::{self, Write};
 
-use barewire_sim::nic::NicCounters;
+use barewire_sim::nic::{NicCounters, Tolerated};
 use serde::{Serialize, Serializer};
 
 /// The result of serving a card, and its JSON form.
@@ -15,8 +15,13 @@ pub(super) struct Report {
     pub(super) far_end: String,
     pub(super) seconds: f64,
     pub(super) counters: Counters,
+    /// Every statistics register, by the datasheet's name.
+    #[serde(serialize_with = "as_object")]
+    pub(super) statistics: Vec<(String, u64)>,
     #[serde(serialize_with = "as_object")]
     pub(super) wire: Vec<(&'static str, u64)>,
+    /// Known exceptions that the driver made use of.
+    pub(super) exceptions: Vec<Met>,
     /// How many times a rule was broken; the first ones are listed.
     pub(super) violations: u64,
     pub(super) violation_list: Vec<String>,
@@ -37,6 +42,22 @@ pub(super) struct Counters {
     oversize: u64,
 }
 
+/// A known exception, and how often it was met.
+#[derive(Clone, Debug, Serialize)]
+pub(super) struct Met {
+    exception: String,
+    count: u64,
+}
+
+impl From<&Tolerated> for Met {
+    fn from(tolerated: &Tolerated) -> Self {
+        Self {
+            exception: tolerated.exception.to_string(),
+            count: tolerated.count,
+        }
+    }
+}
+
 impl From<NicCounters> for Counters {
     fn from(counted: NicCounters) -> Self {
         Self {
@@ -50,8 +71,8 @@ impl From<NicCounters> for Counters {
     }
 }
 
-fn as_object<S: Serializer>(
-    counts: &[(&'static str, u64)],
+fn as_object<S: Serializer, N: Serialize>(
+    counts: &[(N, u64)],
     serializer: S,
 ) -> Result<S::Ok, S::Error> {
     serializer.collect_map(counts.iter().map(|(name, count)| (name, count)))
@@ -93,11 +114,25 @@ impl Report {
         for violation in &self.violation_list {
             writeln!(output, "           {violation}")?;
         }
+        for met in &self.exceptions {
+            writeln!(output, "exception  {} times {}", met.count, met.exception)?;
+        }
         let listed = u64::try_from(self.violation_list.len()).unwrap_or(u64::MAX);
         if self.violations > listed {
             writeln!(output, "           and {} more", self.violations - listed)?;
         }
         output.flush()
+    }
+
+    /// Prints it for programs that ask while it runs: one line that begins with `status: `.
+    ///
+    /// # Errors
+    /// Those of writing.
+    pub(super) fn print_status(&self, output: &mut dyn Write) -> io::Result<()> {
+        // in one piece, so that a reader never finds half a line
+        let mut line = b"status: ".to_vec();
+        self.print_json(&mut line)?;
+        output.write_all(&line)
     }
 
     /// Prints it for programs.
@@ -128,7 +163,12 @@ mod tests {
                 ..NicCounters::default()
             }
             .into(),
+            statistics: vec![("GPRC".into(), 7)],
             wire: vec![("received", 10), ("full_dropped", 0)],
+            exceptions: vec![Met {
+                exception: "FCTRL: reserved bits changed".into(),
+                count: 3,
+            }],
             violations,
             violation_list: vec!["RDT[0] = 0x1: tail not allowed".into(); listed],
         }
@@ -148,6 +188,7 @@ mod tests {
             "7 received, 0 sent, 3 missed",
             "cable:/run/c: 10 received, 0 full dropped",
             "no rule broken",
+            "exception  3 times FCTRL",
         ] {
             assert!(text.contains(part), "{part}\n{text}");
         }
@@ -159,9 +200,12 @@ mod tests {
     fn the_json_form_is_one_line_of_numbers_and_names() {
         let mut output = Vec::new();
         report(1, 1).print_json(&mut output).unwrap();
-        assert_eq!(output.iter().filter(|byte| **byte == b'\n').count(), 1);
-        let value: serde_json::Value = serde_json::from_slice(&output).unwrap();
+        let text = String::from_utf8(output).unwrap();
+        assert_eq!(text.lines().count(), 1);
+        let value: serde_json::Value = serde_json::from_str(&text).unwrap();
         assert_eq!(value["wire"]["received"], 10);
+        assert_eq!(value["statistics"]["GPRC"], 7);
+        assert_eq!(value["exceptions"][0]["count"], 3);
         assert_eq!(value["counters"]["missed"], 3);
         assert_eq!(value["violations"], 1);
         assert_eq!(value["violation_list"][0], "RDT[0] = 0x1: tail not allowed");

@@ -1,15 +1,19 @@
 //! Serving a software card until somebody says stop.
 
 use std::io::{self, Write};
+use std::thread;
 use std::time::Instant;
 
 use anyhow::{Context, Result, bail};
 use barewire_sim::nic::{Nic, NicConfig};
 use barewire_sim::serve::{ServeConfig, Server};
-use barewire_sim::wire::{Plugged, Unplugged};
+use barewire_sim::wire::{Plugged, Unplugged, WireWatch};
+use signal_hook::consts::SIGUSR1;
+use signal_hook::iterator::Signals;
 
 use super::arguments::{Doorbells, Serve};
-use super::report::Report;
+use super::report::{Met, Report};
+use crate::arguments::Switch;
 use crate::interrupt::Interrupt;
 
 /// Serves a card as the command line says, until a signal comes.
@@ -27,6 +31,7 @@ pub(super) fn run(command: &Serve, quiet: bool) -> Result<()> {
         mac: command.mac().0,
         name: socket.clone(),
         plugged: command.wire.is_plugged(),
+        tolerate: command.exceptions == Switch::On,
         ..NicConfig::default()
     };
     let nic = Nic::new(config, wire);
@@ -48,20 +53,35 @@ pub(super) fn run(command: &Serve, quiet: bool) -> Result<()> {
             command.mac()
         );
     }
-    let served = server.run(interrupt.flag());
-    drop(server);
-    watch.stop();
-    let report = Report {
-        socket,
+    let look = |nic: &Nic, watch: &WireWatch| Report {
+        socket: socket.clone(),
         device: device.to_string(),
         mac: command.mac().to_string(),
         far_end: command.wire.to_string(),
         seconds: began.elapsed().as_secs_f64(),
         counters: nic.totals().into(),
+        statistics: nic.named_totals(),
         wire: watch.counts(),
+        exceptions: nic.exceptions().iter().map(Met::from).collect(),
         violations: nic.violation_count(),
         violation_list: nic.violations().iter().map(ToString::to_string).collect(),
     };
+    let mut signals = Signals::new([SIGUSR1]).context("cannot catch SIGUSR1")?;
+    let questions = signals.handle();
+    let outcome = thread::scope(|scope| {
+        scope.spawn(|| {
+            for _ in signals.forever() {
+                // whoever asked may have gone
+                let _ = look(&nic, &watch).print_status(&mut io::stderr().lock());
+            }
+        });
+        let outcome = server.run(interrupt.flag());
+        questions.close();
+        outcome
+    });
+    drop(server);
+    watch.stop();
+    let report = look(&nic, &watch);
     // takes sockets away, and gives a recording its last frame
     drop(nic.replace_wire(Unplugged::new()));
     let recorded = watch.finish();
@@ -73,7 +93,7 @@ pub(super) fn run(command: &Serve, quiet: bool) -> Result<()> {
         report.print(&mut output)
     }
     .context("cannot write to standard output")?;
-    served?;
+    outcome?;
     recorded?;
     if command.strict && report.violations > 0 {
         bail!(

@@ -71,6 +71,25 @@ pub(super) fn internet(bytes: &[u8], more: u16) -> u16 {
     (!fold(sum(bytes) + in_packet(more))).swap_bytes()
 }
 
+/// Checks the checksum of an SCTP packet.
+#[cold]
+fn sctp(packet: &[u8]) -> u64 {
+    let Some((head, [first, second, third, fourth, rest @ ..])) = packet.split_at_checked(8) else {
+        return 0;
+    };
+    let given = u32::from_le_bytes([*first, *second, *third, *fourth]);
+    let found = !crc_on(
+        &CASTAGNOLI,
+        crc_on(&CASTAGNOLI, crc_on(&CASTAGNOLI, u32::MAX, head), &[0; 4]),
+        rest,
+    );
+    if found == given {
+        Verdict::L4
+    } else {
+        Verdict::L4 | Verdict::L4_WRONG
+    }
+}
+
 /// Checks the checksums of a received frame.
 #[inline]
 pub(super) fn verify(frame: &[u8], headers: &Headers) -> Verdict {
@@ -107,7 +126,8 @@ pub(super) fn verify(frame: &[u8], headers: &Headers) -> Verdict {
             found |= Verdict::UDP;
             17
         }
-        Transport::Udp | Transport::Sctp | Transport::None => return Verdict(found),
+        Transport::Sctp => return Verdict(found | sctp(packet)),
+        Transport::Udp | Transport::None => return Verdict(found),
     };
     let length = headers.end.saturating_sub(headers.l4);
     let total =
@@ -142,21 +162,22 @@ const fn table(polynomial: u32) -> [u32; 256] {
 const ETHERNET: [u32; 256] = table(0xEDB8_8320);
 const CASTAGNOLI: [u32; 256] = table(0x82F6_3B78);
 
+/// Goes on with a checksum.
 #[inline]
-fn crc(table: &[u32; 256], bytes: &[u8]) -> u32 {
-    !bytes.iter().fold(u32::MAX, |crc, byte| {
+fn crc_on(table: &[u32; 256], before: u32, bytes: &[u8]) -> u32 {
+    bytes.iter().fold(before, |crc, byte| {
         table[usize::from(crc.to_le_bytes()[0] ^ byte)] ^ crc >> 8
     })
 }
 
 /// The frame check sequence; its bytes follow the frame lowest first (IEEE 802.3 §3.2.9).
 pub(super) fn crc32(bytes: &[u8]) -> u32 {
-    crc(&ETHERNET, bytes)
+    !crc_on(&ETHERNET, u32::MAX, bytes)
 }
 
 /// The checksum of SCTP; its bytes lie in the packet lowest first (RFC 9260 §6.8).
 pub(super) fn crc32c(bytes: &[u8]) -> u32 {
-    crc(&CASTAGNOLI, bytes)
+    !crc_on(&CASTAGNOLI, u32::MAX, bytes)
 }
 
 #[cfg(test)]

@@ -228,6 +228,9 @@ impl FlowDirector {
             }
         } else {
             self.counts.add_failed += 1;
+            if chain.is_empty() {
+                self.chains.remove(&bucket);
+            }
         }
         capacity - self.used < 16 * u32::from(self.control.full_thresh())
     }

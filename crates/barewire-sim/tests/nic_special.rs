@@ -366,6 +366,31 @@ fn the_partner_is_paused_when_the_packet_buffer_fills() {
 }
 
 #[test]
+fn totals_are_cleared_by_no_read() {
+    let rig = rig();
+    rig.init();
+    let mut tx = rig.tx_queue(5, 64);
+    rig.write(&TQSM, 1, 0x0000_0300);
+    for _ in 0..3 {
+        rig.post(&mut tx, 5, &frame(OWN, 100, 0));
+        rig.run();
+        assert_eq!(rig.read(&QPTC, 3), 1);
+    }
+    let total = |register: &'static Register, index| {
+        let totals = rig.nic.register_totals();
+        let found = totals
+            .iter()
+            .find(|total| std::ptr::eq(total.register, register) && total.index == index);
+        found.unwrap().value
+    };
+    assert_eq!(total(&GPTC, 0), 3);
+    assert_eq!(total(&QPTC, 3), 3);
+    assert_eq!(total(&QPTC, 0), 0);
+    assert_eq!(total(&GOTCL, 0), 3 * 104);
+    rig.assert_clean();
+}
+
+#[test]
 fn frames_of_the_time_protocol_are_stamped() {
     let rig = rig();
     rig.init();

@@ -50,6 +50,7 @@ mod spi;
 mod statistics;
 mod steering;
 mod time_stamps;
+mod totals;
 mod transmit;
 mod two_wire;
 mod unimplemented;
@@ -70,6 +71,7 @@ pub use interrupt::Signal;
 pub(crate) use iommu::{MAX_MAPPINGS, Refused};
 pub(crate) use memory::{Access, Distant, Lost, Memory};
 pub(crate) use served::QueueView;
+pub use totals::Total;
 pub use unimplemented::{UNIMPLEMENTED, Unimplemented};
 
 use self::doorbell::Doorbells;

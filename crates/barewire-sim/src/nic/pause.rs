@@ -125,7 +125,7 @@ impl Model {
         let pauses = self.port.pauses;
         let used = self.packet_buffer.used();
         let Some(high) = pauses.high else { return };
-        if !self.port.sending {
+        if !self.port.sending || !self.port.receiving {
             return;
         }
         let again_at = self.pause.partner_again;

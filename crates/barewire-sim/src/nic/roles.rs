@@ -276,6 +276,14 @@ pub(super) static ROLES: &[(&Register, Role)] = &[
     (&spec::QBTC_H, Role::OctetsHigh(Counter::Qbtc)),
 ];
 
+/// The registers that count; of counters of bytes the low halves.
+pub(crate) fn counters() -> impl Iterator<Item = (&'static Register, Counter)> {
+    ROLES.iter().filter_map(|(register, role)| match role {
+        Role::Count(counter) | Role::OctetsLow(counter) => Some((*register, *counter)),
+        _ => None,
+    })
+}
+
 /// What the model does with `register`.
 pub(crate) fn role_of(register: &'static Register) -> Role {
     ROLES

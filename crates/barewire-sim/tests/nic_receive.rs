@@ -14,7 +14,7 @@
 
 mod nic_rig;
 
-use barewire_sim::nic::NicConfig;
+use barewire_sim::nic::{Device, NicConfig};
 use barewire_spec::ixgbe::descriptor::rx::rss_type;
 use barewire_spec::ixgbe::*;
 use nic_rig::*;
@@ -231,6 +231,46 @@ fn hashes_and_queues_are_those_of_the_verification_suite() {
         assert_eq!(received.info.packet_type().tcp(), protocol == 6);
         assert!(received.info.packet_type().ipv4());
     }
+    rig.assert_clean();
+}
+
+#[test]
+fn the_table_of_an_x550_has_more_and_wider_entries() {
+    let rig = Rig::new(NicConfig {
+        device: Device::X550,
+        ..NicConfig::default()
+    });
+    rig.init();
+    enable_rss(&rig, Mrqc::new().with_ipv4(true));
+    let hash = 0x323e_8fc2u32;
+    let entry = hash % 512;
+    assert!(entry >= 128);
+    let shift = entry % 4 * 8;
+    rig.write(&x550::ERETA, (entry - 128) / 4, 33 << shift);
+    let mut ring = rig.rx_queue(33, 64, one_buffer());
+    rig.start_receiving();
+    let (source, destination) = ([66, 9, 149, 187], [161, 142, 100, 80]);
+    rig.wire.send(&udp(source, 2794, destination, 1766, 17));
+    rig.run();
+    let received = rig.take(&mut ring, 33).expect("its queue");
+    assert_eq!(received.info.rss_hash(), hash);
+    rig.assert_clean();
+}
+
+#[test]
+fn a_queue_of_an_x540_may_have_a_longest_frame_of_its_own() {
+    let rig = Rig::new(NicConfig {
+        device: Device::X540,
+        ..NicConfig::default()
+    });
+    rig.init();
+    let limit = Rxdctl::new().with_rlpml(200).with_rlpml_en(true);
+    rig.write(&RXDCTL, 0, limit.into_bits());
+    let mut ring = rig.rx_queue(0, 64, one_buffer());
+    rig.start_receiving();
+    assert!(arrives(&rig, &mut ring, &frame(OWN, 201, 0)).is_none());
+    assert!(arrives(&rig, &mut ring, &frame(OWN, 200, 0)).is_some());
+    assert_eq!(rig.read(&QPRDC, 0), 1);
     rig.assert_clean();
 }
 

@@ -42,7 +42,9 @@ pub(super) struct Filter {
     mrqc: Mrqc,
     toeplitz: Toeplitz,
     key: [u8; KEY_BYTES],
-    queues: Box<[u8; rss::RETA_ENTRIES]>,
+    /// The redirection table: 128 entries, or 512.
+    queues: Box<[u8; rss::RETA_ENTRIES_X550]>,
+    queue_mask: usize,
 }
 
 impl Filter {
@@ -61,7 +63,8 @@ impl Filter {
             mrqc: Mrqc::new(),
             toeplitz: Toeplitz::new(&[0; KEY_BYTES]),
             key: [0; KEY_BYTES],
-            queues: Box::new([0; rss::RETA_ENTRIES]),
+            queues: Box::new([0; rss::RETA_ENTRIES_X550]),
+            queue_mask: rss::RETA_ENTRIES - 1,
         }
     }
 
@@ -125,12 +128,19 @@ impl Filter {
             self.key = key;
             self.toeplitz = Toeplitz::new(&key);
         }
-        let mask = if device == Device::X550 { 0x3F } else { 0x0F };
-        for (index, entries) in (0..).zip(self.queues.as_chunks_mut::<4>().0) {
-            *entries = registers
-                .get(&spec::RETA, index)
-                .to_le_bytes()
-                .map(|entry| entry & mask);
+        let (mask, entries) = if device == Device::X550 {
+            (0x3F, rss::RETA_ENTRIES_X550)
+        } else {
+            (0x0F, rss::RETA_ENTRIES)
+        };
+        self.queue_mask = entries - 1;
+        let first = spec::RETA.count();
+        for (index, entries) in (0u32..).zip(self.queues.as_chunks_mut::<4>().0) {
+            let value = match index.checked_sub(first) {
+                None => registers.get(&spec::RETA, index),
+                Some(index) => registers.get(&spec::x550::ERETA, index),
+            };
+            *entries = value.to_le_bytes().map(|entry| entry & mask);
         }
     }
 
@@ -202,7 +212,7 @@ impl Filter {
         if hash.kind == 0 {
             return (hash, 0);
         }
-        let entry = usize::try_from(hash.value).unwrap_or(0) % rss::RETA_ENTRIES;
+        let entry = usize::try_from(hash.value).unwrap_or(0) & self.queue_mask;
         let queue = usize::from(self.queues[entry]);
         // In place of the hash descriptors may tell of fragments.
         let told = if self.checksums.pcsd() {

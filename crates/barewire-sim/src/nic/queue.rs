@@ -114,6 +114,8 @@ pub(super) struct RxQueue {
     pub(super) split: Option<Split>,
     /// Segments are coalesced, into this many descriptors at most.
     pub(super) coalesce: Option<usize>,
+    /// The longest frame it takes, in bytes without FCS, if it has a limit of its own.
+    pub(super) longest: Option<usize>,
     /// Frames go to buffers as they are: none of the three above.
     pub(super) plain: bool,
     /// The interrupt causes of a delivered frame.

@@ -307,6 +307,10 @@ impl Burst<'_> {
             self.statistics.dropped(number);
             return None;
         }
+        if queue.longest.is_some_and(|longest| frame.len() > longest) {
+            self.statistics.dropped(number);
+            return None;
+        }
         if number != self.current {
             self.current = number;
             self.descriptors = queue.ring.descriptors(self.iommu);

@@ -36,6 +36,7 @@ impl Model {
         let wanted = Rxdctl::from_bits(new);
         let enabled = self.rx[queue].ring.enabled;
         self.rx[queue].strip_tag = wanted.vme();
+        self.rx[queue].longest = wanted.rlpml_en().then(|| usize::from(wanted.rlpml()));
         self.rx[queue].decide_plain();
         // ENABLE reads what the queue does, not what it was told.
         let shown = wanted.with_enable(enabled).with_swflsh(false);

@@ -136,6 +136,7 @@ pub(super) static ROLES: &[(&Register, Role)] = &[
     (&spec::MRQC, Role::Mrqc),
     (&spec::RSSRK, Role::RssKey),
     (&spec::RETA, Role::RedirectionTable),
+    (&spec::x550::ERETA, Role::RedirectionTable),
     (&spec::RXCTRL, Role::Rxctrl),
     (&spec::RDRXCTL, Role::Rdrxctl),
     (&spec::HLREG0, Role::Hlreg0),

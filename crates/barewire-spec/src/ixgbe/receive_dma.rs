@@ -41,11 +41,13 @@ registers! {
 #[bitfield(u32)]
 #[derive(PartialEq, Eq)]
 pub struct Rxdctl {
+    /// From the X540 on: the longest frame the queue takes, in bytes.
     #[bits(14)]
-    __: u16,
+    pub rlpml: u16,
     /// No meaning; software may write it.
     pub unused_14: bool,
-    __: bool,
+    /// From the X540 on: frames longer than [`Self::rlpml`] are dropped.
+    pub rlpml_en: bool,
     /// No meaning; software may write it.
     #[bits(7)]
     pub unused_22_16: u8,

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use barewire_dma::{DmaRegion, Iova};
 
-use super::memory::{Access, Lost, Memory};
+use super::memory::{Access, Memory, Unanswered};
 use super::mirror::Mirror;
 use crate::violation::Rule;
 use crate::wire::widen;
@@ -30,6 +30,9 @@ pub(super) enum Fault {
     Denied(u64),
     /// Whoever has the memory at this address does not give it.
     Lost(u64),
+    /// Whoever has the memory at this address was asked. The access has to be made again as if it
+    /// had not been tried.
+    NotYet(u64),
 }
 
 impl Fault {
@@ -39,7 +42,14 @@ impl Fault {
             Self::Unmapped(at) => (Some(Rule::Unmapped), at),
             Self::Past(at) => (Some(Rule::PastMapping), at),
             Self::Denied(at) => (Some(Rule::NotPermitted), at),
-            Self::Lost(at) => (None, at),
+            Self::Lost(at) | Self::NotYet(at) => (None, at),
+        }
+    }
+
+    fn unanswered(at: u64) -> impl Fn(Unanswered) -> Self {
+        move |why| match why {
+            Unanswered::Lost => Self::Lost(at),
+            Unanswered::NotYet => Self::NotYet(at),
         }
     }
 }
@@ -106,7 +116,7 @@ impl Entry {
             return Err(Fault::Denied(at));
         }
         let read = self.memory.read(offset, at, into);
-        read.map_err(|Lost| Fault::Lost(at))
+        read.map_err(Fault::unanswered(at))
     }
 
     fn write(&self, offset: usize, from: &[u8]) -> Result<(), Fault> {
@@ -115,7 +125,7 @@ impl Entry {
             return Err(Fault::Denied(at));
         }
         let written = self.memory.write(offset, at, from);
-        written.map_err(|Lost| Fault::Lost(at))
+        written.map_err(Fault::unanswered(at))
     }
 }
 
@@ -437,6 +447,24 @@ impl Iommu {
         Ok(())
     }
 
+    /// Asks for all pieces of a range that have to be asked for.
+    fn prepare(&self, hint: &mut Hint, iova: u64, count: usize) -> Result<(), Fault> {
+        let mut at = iova;
+        let mut rest = count;
+        let mut result = Ok(());
+        while rest > 0 {
+            let (entry, _, left) = self.find(hint, at).map_err(|fault| past(fault, iova))?;
+            let count = usize::try_from(left).unwrap_or(usize::MAX).min(rest);
+            if entry.access.read {
+                let prepared = entry.memory.prepare(at, count);
+                result = result.and(prepared.map_err(Fault::unanswered(at)));
+            }
+            at = at.wrapping_add(widen(count));
+            rest -= count;
+        }
+        result
+    }
+
     /// Reads bytes wherever they lie.
     #[cold]
     pub(super) fn read_pieces(
@@ -445,6 +473,9 @@ impl Iommu {
         iova: u64,
         into: &mut [u8],
     ) -> Result<(), Fault> {
+        if self.indirect > 0 {
+            self.prepare(hint, iova, into.len())?;
+        }
         let mut at = iova;
         let mut rest = into;
         while !rest.is_empty() {

@@ -7,18 +7,30 @@ use std::sync::atomic::AtomicU64;
 use barewire_dma::DmaRegion;
 
 /// Memory that is reached by asking somebody: a file that is read and written, a peer behind a
-/// socket. Implementations bound how long an access takes.
+/// socket.
 pub(crate) trait Distant: Send + Sync + fmt::Debug {
-    /// Reads the bytes at `address`, as the device sees it.
-    fn read(&self, address: u64, into: &mut [u8]) -> Result<(), Lost>;
+    /// Asks for the `count` bytes at `address`, so that they can be read without waiting.
+    fn prepare(&self, address: u64, count: usize) -> Result<(), Unanswered> {
+        let _ = (address, count);
+        Ok(())
+    }
 
-    /// Writes the bytes at `address`, as the device sees it.
-    fn write(&self, address: u64, from: &[u8]) -> Result<(), Lost>;
+    /// Reads the bytes at `address`, as the device sees it.
+    fn read(&self, address: u64, into: &mut [u8]) -> Result<(), Unanswered>;
+
+    /// Writes the bytes at `address`, as the device sees it. They may be under way when this
+    /// returns, but nothing overtakes them; it is never [`Unanswered::NotYet`].
+    fn write(&self, address: u64, from: &[u8]) -> Result<(), Unanswered>;
 }
 
 /// Distant memory did not answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Lost;
+pub(crate) enum Unanswered {
+    /// It never will.
+    Lost,
+    /// It was asked. The same access has to be tried again later.
+    NotYet,
+}
 
 /// What the device may do with memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -66,22 +78,35 @@ impl Memory {
         }
     }
 
+    /// Asks for `count` bytes at `address`, if it has to be asked.
+    pub(super) fn prepare(&self, address: u64, count: usize) -> Result<(), Unanswered> {
+        match self {
+            Self::Mapped(..) => Ok(()),
+            Self::Distant(distant) => distant.prepare(address, count),
+        }
+    }
+
     /// Reads at `offset`, which is `address` for the device.
-    pub(super) fn read(&self, offset: usize, address: u64, into: &mut [u8]) -> Result<(), Lost> {
+    pub(super) fn read(
+        &self,
+        offset: usize,
+        address: u64,
+        into: &mut [u8],
+    ) -> Result<(), Unanswered> {
         match self {
             Self::Mapped(region, first) => region
                 .device_read(first.saturating_add(offset), into)
-                .map_err(|_| Lost),
+                .map_err(|_| Unanswered::Lost),
             Self::Distant(distant) => distant.read(address, into),
         }
     }
 
     /// Writes at `offset`, which is `address` for the device.
-    pub(super) fn write(&self, offset: usize, address: u64, from: &[u8]) -> Result<(), Lost> {
+    pub(super) fn write(&self, offset: usize, address: u64, from: &[u8]) -> Result<(), Unanswered> {
         match self {
             Self::Mapped(region, first) => region
                 .device_write(first.saturating_add(offset), from)
-                .map_err(|_| Lost),
+                .map_err(|_| Unanswered::Lost),
             Self::Distant(distant) => distant.write(address, from),
         }
     }

@@ -30,6 +30,8 @@ pub(super) struct Mirror {
 pub(super) struct Copied {
     /// Descriptors before this one are fetched.
     fetched: u32,
+    /// Descriptors before this one are asked for.
+    asked: Option<u32>,
     /// Descriptors before this one are written back.
     flushed: u32,
 }
@@ -121,6 +123,7 @@ impl Iommu {
     fn fetch(&mut self, ring: &mut Ring) -> Result<(), Fault> {
         let bytes = u64::from(ring.count) * DESCRIPTOR;
         if self.is_direct(&mut ring.hint, ring.base, bytes) {
+            ring.waiting = false;
             return Ok(());
         }
         if self.mirror_of(ring).is_none() {
@@ -129,9 +132,17 @@ impl Iommu {
         }
         let copied = ring.copied.unwrap_or(Copied {
             fetched: ring.head,
+            asked: None,
             flushed: ring.head,
         });
-        for (from, to) in pieces(copied.fetched, ring.tail, ring.count) {
+        // What was asked for once is asked for the same way again, until it comes.
+        let tail = copied.asked.unwrap_or(ring.tail);
+        ring.copied = Some(Copied {
+            asked: Some(tail),
+            ..copied
+        });
+        ring.waiting = true;
+        for (from, to) in pieces(copied.fetched, tail, ring.count) {
             if from == to {
                 continue;
             }
@@ -142,8 +153,10 @@ impl Iommu {
                 mirror.take_in(from, &bytes);
             }
         }
+        ring.waiting = tail != ring.tail;
         ring.copied = Some(Copied {
-            fetched: ring.tail,
+            fetched: tail,
+            asked: None,
             ..copied
         });
         Ok(())
@@ -177,11 +190,10 @@ impl Model {
             self.iommu.mirrors.clear();
         }
         self.each_ring("descriptor fetch", |iommu, ring| {
-            if ring.has_work() {
-                iommu.fetch(ring)
-            } else {
-                Ok(())
+            if ring.head == ring.tail {
+                return Ok(());
             }
+            iommu.fetch(ring)
         });
     }
 
@@ -189,6 +201,14 @@ impl Model {
     #[cold]
     pub(super) fn flush_rings(&mut self) {
         self.each_ring("descriptor write-back", Iommu::flush);
+    }
+
+    /// Memory has gone: nothing that was asked for there comes any more.
+    pub(super) fn stop_waiting(&mut self) {
+        self.each_ring("", |_, ring| {
+            ring.waiting = false;
+            Ok(())
+        });
     }
 
     fn each_ring(
@@ -205,9 +225,12 @@ impl Model {
                 if !ring.enabled || ring.broken {
                     continue;
                 }
-                if let Err(fault) = act(&mut self.iommu, ring) {
-                    ring.broken = true;
-                    self.fault(what, queue, fault);
+                match act(&mut self.iommu, ring) {
+                    Ok(()) | Err(Fault::NotYet(_)) => {}
+                    Err(fault) => {
+                        ring.broken = true;
+                        self.fault(what, queue, fault);
+                    }
                 }
             }
         }
@@ -220,7 +243,7 @@ mod tests {
 
     use barewire_dma::{DmaRegion, Pages};
 
-    use super::super::memory::{Access, Distant, Lost, Memory};
+    use super::super::memory::{Access, Distant, Memory, Unanswered};
     use super::*;
 
     /// Memory that is asked for, and where it begins.
@@ -228,14 +251,14 @@ mod tests {
     struct Asked(Arc<DmaRegion>, u64);
 
     impl Distant for Asked {
-        fn read(&self, address: u64, into: &mut [u8]) -> Result<(), Lost> {
-            let at = usize::try_from(address - self.1).map_err(|_| Lost)?;
-            self.0.device_read(at, into).map_err(|_| Lost)
+        fn read(&self, address: u64, into: &mut [u8]) -> Result<(), Unanswered> {
+            let at = usize::try_from(address - self.1).map_err(|_| Unanswered::Lost)?;
+            self.0.device_read(at, into).map_err(|_| Unanswered::Lost)
         }
 
-        fn write(&self, address: u64, from: &[u8]) -> Result<(), Lost> {
-            let at = usize::try_from(address - self.1).map_err(|_| Lost)?;
-            self.0.device_write(at, from).map_err(|_| Lost)
+        fn write(&self, address: u64, from: &[u8]) -> Result<(), Unanswered> {
+            let at = usize::try_from(address - self.1).map_err(|_| Unanswered::Lost)?;
+            self.0.device_write(at, from).map_err(|_| Unanswered::Lost)
         }
     }
 

@@ -69,7 +69,7 @@ pub(crate) use doorbell::Direction;
 pub use exceptions::{EXCEPTIONS, Exception, Place, Tolerated};
 pub use interrupt::Signal;
 pub(crate) use iommu::{MAX_MAPPINGS, Refused};
-pub(crate) use memory::{Access, Distant, Lost, Memory};
+pub(crate) use memory::{Access, Distant, Memory, Unanswered};
 pub(crate) use served::QueueView;
 pub use totals::Total;
 pub use unimplemented::{UNIMPLEMENTED, Unimplemented};

@@ -20,6 +20,8 @@ pub(super) struct Ring {
     pub(super) enabled: bool,
     /// An access to memory failed. The queue does nothing until it is enabled anew.
     pub(super) broken: bool,
+    /// Descriptors were asked for and have not come.
+    pub(super) waiting: bool,
     /// How far its copy agrees, where the device works on one.
     pub(super) copied: Option<Copied>,
     pub(super) hint: Hint,
@@ -29,7 +31,7 @@ impl Ring {
     /// Whether there is a descriptor to use.
     #[inline]
     pub(super) fn has_work(&self) -> bool {
-        self.enabled && self.head != self.tail && !self.broken
+        self.enabled && self.head != self.tail && !self.broken && !self.waiting
     }
 
     /// How many descriptors there are to use.

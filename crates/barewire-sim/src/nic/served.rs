@@ -39,6 +39,7 @@ impl Nic {
         let mut model = self.shared.access();
         // What was handed over before may still be done.
         model.absorb(&self.shared.doorbells);
+        model.stop_waiting();
         model.iommu.unmap_range(start, bytes)
     }
 

@@ -176,6 +176,7 @@ impl Model {
     #[cold]
     fn trouble(&mut self, number: usize, trouble: Trouble) {
         match trouble {
+            Trouble::Fault(Fault::NotYet(_)) => {}
             Trouble::Fault(fault) => {
                 self.tx[number].ring.broken = true;
                 self.fault("transmit DMA", number, fault);
@@ -245,6 +246,7 @@ impl Turn<'_> {
     #[inline(never)]
     fn any(&mut self, words: &Descriptor, low: u64, high: u64) -> Result<(), Trouble> {
         let data = Data::from_bits(high);
+        let before = self.queue.packet;
         let result = match (data.dext(), data.dtyp()) {
             (true, DTYP_DATA) => self.advanced(low, data),
             (true, DTYP_CONTEXT) => self.context(low, high),
@@ -252,6 +254,8 @@ impl Turn<'_> {
             (false, _) => self.legacy(low, LegacyData::from_bits(high)),
         };
         if let Err(Trouble::Fault(fault)) = result {
+            // The descriptor may come to be read once more.
+            self.queue.packet = before;
             return Err(fault.into());
         }
         let is_context = data.dext() && data.dtyp() == DTYP_CONTEXT;

@@ -96,7 +96,7 @@ impl Session {
             return Err(Gone::Version(theirs.major, theirs.minor));
         }
         self.most_data = theirs.capabilities.data_bytes();
-        self.memory.set_most(self.most_data);
+        self.peer.set_most(self.most_data);
         self.write_multiple = theirs.capabilities.write_multiple == Some(true);
         let ours = Version {
             major: MAJOR,

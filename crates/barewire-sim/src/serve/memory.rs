@@ -4,19 +4,15 @@ use std::collections::HashMap;
 use std::fs::File;
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::FileExt;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
-use std::time::Duration;
 
-use barewire_bus::vfio_user::{
-    Command, Connection, DMA_READABLE, DMA_WRITABLE, DmaAccess, Kind, MAX_DATA, MapRequest, Message,
-};
+use barewire_bus::vfio_user::{DMA_READABLE, DMA_WRITABLE, MapRequest};
 use barewire_dma::DmaRegion;
-use parking_lot::Mutex;
 use rustix::fs::{FileType, OFlags, fcntl_getfl, fstat, fstatfs};
 use rustix::io::Errno;
 
-use crate::nic::{Access, Distant, Lost, Memory, Nic, Refused};
+use super::peer::Peer;
+use crate::nic::{Access, Distant, Memory, Nic, Refused, Unanswered};
 use crate::wire::widen;
 
 /// The file system of hugepages, whose files can be mapped but not written.
@@ -32,27 +28,12 @@ pub(super) struct GuestMemory {
 }
 
 impl GuestMemory {
-    pub(super) fn new(nic: Nic, connection: Arc<Mutex<Connection>>, patience: Duration) -> Self {
+    pub(super) fn new(nic: Nic, peer: Arc<Peer>) -> Self {
         Self {
             nic,
-            peer: Arc::new(Peer {
-                connection,
-                patience,
-                lost: AtomicBool::new(false),
-                most: std::sync::atomic::AtomicUsize::new(MAX_DATA),
-            }),
+            peer,
             files: HashMap::new(),
         }
-    }
-
-    /// The client takes so many bytes in one message.
-    pub(super) fn set_most(&self, bytes: usize) {
-        self.peer.most.store(bytes.max(64), Ordering::Relaxed);
-    }
-
-    /// The client did not answer for its memory.
-    pub(super) fn is_lost(&self) -> bool {
-        self.peer.lost.load(Ordering::Relaxed)
     }
 
     pub(super) fn map(&mut self, request: &MapRequest, file: Option<OwnedFd>) -> Result<(), Errno> {
@@ -78,11 +59,13 @@ impl GuestMemory {
 
     pub(super) fn unmap(&mut self, address: u64, size: u64) {
         self.nic.unmap_memory(address, size);
+        self.peer.forget();
         self.files.retain(|_, region| region.strong_count() > 0);
     }
 
     pub(super) fn unmap_all(&mut self) {
         self.nic.unmap_all();
+        self.peer.forget();
         self.files.clear();
     }
 
@@ -138,95 +121,34 @@ struct InFile {
 }
 
 impl InFile {
-    fn place(&self, address: u64) -> Result<u64, Lost> {
-        let inside = address.checked_sub(self.address).ok_or(Lost)?;
-        self.offset.checked_add(inside).ok_or(Lost)
+    fn place(&self, address: u64) -> Result<u64, Unanswered> {
+        let inside = address.checked_sub(self.address).ok_or(Unanswered::Lost)?;
+        self.offset.checked_add(inside).ok_or(Unanswered::Lost)
     }
 }
 
 impl Distant for InFile {
-    fn read(&self, address: u64, into: &mut [u8]) -> Result<(), Lost> {
+    fn read(&self, address: u64, into: &mut [u8]) -> Result<(), Unanswered> {
         let place = self.place(address)?;
         self.file.read_exact_at(into, place).map_err(|error| {
             tracing::debug!(%error, "the client's memory can't be read");
-            Lost
+            Unanswered::Lost
         })
     }
 
-    fn write(&self, address: u64, from: &[u8]) -> Result<(), Lost> {
+    fn write(&self, address: u64, from: &[u8]) -> Result<(), Unanswered> {
         let place = self.place(address)?;
         // Writing behind the end would make a file longer that its owner has cut off.
-        let end = place.checked_add(widen(from.len())).ok_or(Lost)?;
-        let size = self.file.metadata().map_err(|_| Lost)?.len();
+        let end = place
+            .checked_add(widen(from.len()))
+            .ok_or(Unanswered::Lost)?;
+        let size = self.file.metadata().map_err(|_| Unanswered::Lost)?.len();
         if end > size {
-            return Err(Lost);
+            return Err(Unanswered::Lost);
         }
         self.file.write_all_at(from, place).map_err(|error| {
             tracing::debug!(%error, "the client's memory can't be written");
-            Lost
+            Unanswered::Lost
         })
-    }
-}
-
-/// Memory that the client reads and writes for us.
-#[derive(Debug)]
-struct Peer {
-    connection: Arc<Mutex<Connection>>,
-    patience: Duration,
-    /// The client did not answer: nobody waits for it again.
-    lost: AtomicBool,
-    /// The most bytes of one message.
-    most: std::sync::atomic::AtomicUsize,
-}
-
-impl Peer {
-    fn call(&self, command: Command, payload: &[&[u8]]) -> Result<Message, Lost> {
-        if self.lost.load(Ordering::Relaxed) {
-            return Err(Lost);
-        }
-        let called = self
-            .connection
-            .lock()
-            .call(command, payload, &[], self.patience);
-        let reply = called.map_err(|error| {
-            tracing::warn!(%error, "the client does not answer for its memory");
-            self.lost.store(true, Ordering::Relaxed);
-            Lost
-        })?;
-        match reply.header.kind {
-            Kind::Reply { error: None } if reply.header.number == command.number() => Ok(reply),
-            _ => Err(Lost),
-        }
-    }
-}
-
-impl Distant for Peer {
-    fn read(&self, address: u64, into: &mut [u8]) -> Result<(), Lost> {
-        let most = self.most.load(Ordering::Relaxed);
-        let mut at = address;
-        for piece in into.chunks_mut(most) {
-            let count = widen(piece.len());
-            let access = DmaAccess { address: at, count };
-            let reply = self.call(Command::DmaRead, &[&access.encode()])?;
-            let (_, data) = DmaAccess::decode_with_data(&reply.payload).map_err(|_| Lost)?;
-            if data.len() != piece.len() {
-                return Err(Lost);
-            }
-            piece.copy_from_slice(data);
-            at = at.wrapping_add(count);
-        }
-        Ok(())
-    }
-
-    fn write(&self, address: u64, from: &[u8]) -> Result<(), Lost> {
-        let most = self.most.load(Ordering::Relaxed);
-        let mut at = address;
-        for piece in from.chunks(most) {
-            let count = widen(piece.len());
-            let access = DmaAccess { address: at, count };
-            self.call(Command::DmaWrite, &[&access.encode(), piece])?;
-            at = at.wrapping_add(count);
-        }
-        Ok(())
     }
 }

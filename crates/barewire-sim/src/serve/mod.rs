@@ -28,6 +28,7 @@ mod interrupts;
 mod listener;
 mod memory;
 mod pages;
+mod peer;
 mod regions;
 mod session;
 
@@ -175,7 +176,7 @@ impl Server {
             }
         };
         session.look_at_pages();
-        busy |= self.nic.step();
+        busy |= session.step();
         session.publish();
         busy |= session.interrupt();
         if busy {

@@ -87,7 +87,7 @@ impl Session {
             let count = rest.len().min(4 - start);
             let word = match access.region {
                 pci::REGION_CONFIG => self.nic.config_word(u16::try_from(at & !3).unwrap_or(0)),
-                REGION_BAR3 => self.vectors.get(at as usize / 4).copied().unwrap_or(0),
+                REGION_BAR3 => self.nic.read_vectors(at & !3),
                 _ => 0,
             };
             let (now, later) = rest.split_at_mut(count);
@@ -120,18 +120,11 @@ impl Session {
             }
             REGION_BAR3 => {
                 for (at, start, piece) in by_word(offset, data) {
-                    let mut word = self
-                        .vectors
-                        .get(at as usize / 4)
-                        .copied()
-                        .unwrap_or(0)
-                        .to_le_bytes();
+                    let mut word = self.nic.read_vectors(at).to_le_bytes();
                     for (to, from) in word.iter_mut().skip(start).zip(piece) {
                         *to = *from;
                     }
-                    if let Some(kept) = self.vectors.get_mut(at as usize / 4) {
-                        *kept = u32::from_le_bytes(word);
-                    }
+                    self.nic.write_vectors(at, u32::from_le_bytes(word));
                 }
             }
             _ => {}

@@ -11,6 +11,7 @@ use parking_lot::Mutex;
 use super::interrupts::{Fired, Interrupts};
 use super::memory::GuestMemory;
 use super::pages::{Look, Pages};
+use super::peer::Peer;
 use super::{Doorbells, ServeConfig, ServeError};
 use crate::nic::Nic;
 
@@ -38,9 +39,9 @@ pub(super) struct Session {
     pub(super) connection: Arc<Mutex<Connection>>,
     pub(super) nic: Nic,
     pub(super) memory: GuestMemory,
+    pub(super) peer: Arc<Peer>,
     pub(super) interrupts: Interrupts,
     pub(super) pages: Option<Pages>,
-    pub(super) vectors: Vec<u32>,
     pub(super) patience: Duration,
     pub(super) begun: Instant,
     /// Versions are exchanged.
@@ -64,13 +65,14 @@ impl Session {
             Doorbells::Mapped => Some(Pages::new(&nic)?),
             Doorbells::Trapped => None,
         };
+        let peer = Arc::new(Peer::new(Arc::clone(&connection), config.patience));
         Ok(Self {
-            memory: GuestMemory::new(nic.clone(), Arc::clone(&connection), config.patience),
+            memory: GuestMemory::new(nic.clone(), Arc::clone(&peer)),
+            peer,
             interrupts: Interrupts::new(fired),
             connection,
             nic,
             pages,
-            vectors: vec![0; barewire_spec::ixgbe::limits::BAR3_SIZE as usize / 4],
             patience: config.patience,
             begun: Instant::now(),
             agreed: false,
@@ -86,7 +88,7 @@ impl Session {
     /// Takes the messages that are there, up to a bound; true if there were any.
     pub(super) fn serve(&mut self) -> Result<bool, Gone> {
         for count in 0..MESSAGES {
-            if self.memory.is_lost() {
+            if self.peer.is_lost() {
                 return Err(Gone::MemoryLost);
             }
             let received = self.connection.lock().try_receive()?;
@@ -96,8 +98,7 @@ impl Session {
             };
             match message.header.kind {
                 Kind::Request { .. } => self.handle(message)?,
-                // Somebody waited for it and has given up.
-                Kind::Reply { .. } => {}
+                Kind::Reply { .. } => self.peer.answer(&message),
             }
         }
         Ok(true)
@@ -133,8 +134,22 @@ impl Session {
         self.pages.as_ref().is_some_and(Pages::is_shared)
     }
 
+    /// Lets the device do a piece of work; true if it did anything.
+    pub(super) fn step(&mut self) -> bool {
+        if self.peer.is_full() {
+            return false;
+        }
+        let busy = self.nic.step();
+        self.peer.end_step();
+        // What it waits for comes by message.
+        busy && !self.peer.is_awaited()
+    }
+
     /// Tells the client what interrupts have fired; true if there were any.
     pub(super) fn interrupt(&mut self) -> bool {
+        if self.peer.is_behind() {
+            return false;
+        }
         let nic = &self.nic;
         self.interrupts.deliver(|| nic.interrupt_line())
     }

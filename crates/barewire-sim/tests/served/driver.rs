@@ -3,15 +3,17 @@
 use std::time::{Duration, Instant};
 
 use barewire::{Batch, Pages, Port, PortConfig};
+use barewire_bus::PciFunction;
 use barewire_bus::vfio_user::RemoteFunction;
 use barewire_sim::serve::Doorbells;
 
 use crate::bench::Bench;
+use crate::client::{Client, Given};
 
-fn frames_go_around(doorbells: Doorbells) {
-    let bench = Bench::new(doorbells);
+/// Frames go around, twice, so that the device is seen to be new for the second client.
+fn frames_go_around<F: PciFunction>(bench: &Bench, connect: impl Fn() -> F) {
     for _ in 0..2 {
-        let function = RemoteFunction::connect(&bench.path).unwrap();
+        let function = connect();
         let config = PortConfig {
             promiscuous: true,
             pages: Pages::Ordinary,
@@ -55,10 +57,28 @@ fn frames_go_around(doorbells: Doorbells) {
 
 #[test]
 fn frames_go_around_with_mapped_doorbells() {
-    frames_go_around(Doorbells::Mapped);
+    let bench = Bench::new(Doorbells::Mapped);
+    frames_go_around(&bench, || RemoteFunction::connect(&bench.path).unwrap());
 }
 
 #[test]
 fn frames_go_around_with_trapped_doorbells() {
-    frames_go_around(Doorbells::Trapped);
+    let bench = Bench::new(Doorbells::Trapped);
+    frames_go_around(&bench, || RemoteFunction::connect(&bench.path).unwrap());
+}
+
+#[test]
+fn frames_go_around_where_nothing_is_mapped() {
+    let bench = Bench::new(Doorbells::Mapped);
+    frames_go_around(&bench, || Client::connect(&bench.path, Given::Sealed));
+}
+
+#[test]
+fn frames_go_around_where_memory_is_asked_for() {
+    let bench = Bench::new(Doorbells::Trapped);
+    frames_go_around(&bench, || {
+        let client = Client::connect(&bench.path, Given::Asked);
+        assert_eq!(client.asked(), 0);
+        client
+    });
 }

@@ -8,4 +8,5 @@
 )]
 
 mod bench;
+mod client;
 mod driver;

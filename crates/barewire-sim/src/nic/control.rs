@@ -141,10 +141,12 @@ impl Model {
         if let Some(entry) = unimplemented::find(slot.register, value) {
             self.violate_at(&slot, Rule::NotImplemented, value, || entry.what.into());
         }
-        if let Some(state) = self.forbids(&slot, value)
-            && !self.violate_at(&slot, Rule::ForbiddenState, value, || state.into())
-        {
-            return;
+        if let Some(state) = self.forbids(&slot, value) {
+            let changed = value ^ self.registers.at(&slot);
+            if !self.tolerates(Rule::ForbiddenState, Subject::Register(&slot), changed) {
+                self.violate_at(&slot, Rule::ForbiddenState, value, || state.into());
+                return;
+            }
         }
         let new = self.registers.merged(&slot, value);
         if slot.role == Role::SystemClock {
@@ -314,6 +316,8 @@ impl Model {
             Role::RxTail => self.write_tail(super::doorbell::Direction::Receive, index, new),
             Role::TxTail => self.write_tail(super::doorbell::Direction::Transmit, index, new),
             Role::TxHead => self.tx[index].ring.head = new,
+            // Of a queue that runs only this can change.
+            Role::Srrctl => self.rx[index].drop = spec::Srrctl::from_bits(new).drop_en(),
             Role::Rxdctl => self.write_rxdctl(slot, new),
             Role::Txdctl => self.write_txdctl(slot, new),
             Role::ReceiveMap => self.statistics.map_receive(index, new),

@@ -65,8 +65,8 @@ pub struct Exception {
     pub place: Place,
     /// The rule that is broken.
     pub rule: Rule,
-    /// The bits that may be wrong: for [`Rule::ReservedBit`] those that change, for other writes
-    /// those that may be set at all.
+    /// The bits that may be wrong: for [`Rule::ReservedBit`] and [`Rule::ForbiddenState`] those
+    /// that change, for other writes those that may be set at all.
     pub bits: u32,
     /// Who does it.
     pub who: &'static str,
@@ -267,9 +267,17 @@ pub static EXCEPTIONS: &[Exception] = &[
     at(
         &spec::FCTRL,
         Rule::ForbiddenState,
-        ANY,
+        0x0000_F702,
         BOTH,
         "changes what is accepted while frames arrive: only which of them passes is left to chance",
+    ),
+    at(
+        &spec::SRRCTL,
+        Rule::ForbiddenState,
+        0x1000_0000,
+        LINUX,
+        "changes DROP_EN of queues that run, as pause frames are agreed on: frames without a \
+         descriptor wait or are dropped from some moment on",
     ),
     at(
         &spec::RDH,

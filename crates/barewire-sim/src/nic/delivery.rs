@@ -76,7 +76,7 @@ impl RxQueue {
     fn look(&self, words: &Descriptor) -> (u64, Result<u64, u64>) {
         let buffer = u64::from_le(words[0].load(Ordering::Relaxed));
         let second = u64::from_le(words[1].load(Ordering::Relaxed));
-        let refused = self.advanced && second & Status::DD != 0;
+        let refused = self.wants_clean && second & Status::DD != 0;
         (buffer, if refused { Err(second) } else { Ok(second) })
     }
 }

@@ -178,6 +178,7 @@ const ANY: u32 = u32::MAX;
 
 const LINUX: &str = "Linux ixgbe";
 const BOTH: &str = "Linux and DPDK ixgbe";
+const COPPER: &str = "Linux and DPDK ixgbe, X540 and X550";
 const SELF_TEST: &str = "Linux ixgbe, ethtool -t";
 const DUMP: &str = "Linux ixgbe, ethtool -d, and DPDK's register dump";
 
@@ -263,6 +264,21 @@ pub static EXCEPTIONS: &[Exception] = &[
         LINUX,
         "an interval that is no multiple of its unit; the device rounds it down",
     ),
+    // Resets.
+    at(
+        &spec::SWSM,
+        Rule::DuringReset,
+        ANY,
+        COPPER,
+        "gives the PHY's semaphore back right after the reset; the reset has cleared it already",
+    ),
+    at(
+        &spec::SW_FW_SYNC,
+        Rule::DuringReset,
+        ANY,
+        COPPER,
+        "gives the PHY's semaphore back right after the reset; the reset has cleared it already",
+    ),
     // Receive.
     at(
         &spec::FCTRL,
@@ -271,6 +287,14 @@ pub static EXCEPTIONS: &[Exception] = &[
         BOTH,
         "changes what is accepted while frames arrive: only which of them passes is left to chance",
     ),
+    Exception {
+        place: Place::Object("receive descriptor"),
+        rule: Rule::Descriptor,
+        bits: 0,
+        who: LINUX,
+        why: "gives descriptors back with the done bit of their last use, where no header address is; \
+              counted for every queue that starts with one buffer a descriptor",
+    },
     at(
         &spec::SRRCTL,
         Rule::ForbiddenState,
@@ -362,6 +386,13 @@ pub static EXCEPTIONS: &[Exception] = &[
         SELF_TEST,
         "receives without telling the DMA that the FCS is stripped; the test reads payload only",
     ),
+    at(
+        &spec::HLREG0,
+        Rule::Disagreement,
+        ANY,
+        SELF_TEST,
+        "the same, when loopback is turned on and off",
+    ),
     // Registers of the 82598 in a dump of all registers.
     old("RDSTAT", 0x02C00, 9, 4),
     old("MSIXPBA", 0x02000, 1, 4),
@@ -384,6 +415,9 @@ pub static EXCEPTIONS: &[Exception] = &[
     old("IMIR", 0x05A80, 17, 4),
     old("TDTQ2TCCR", 0x0602C, 8, 0x40),
     old("TDTQ2TCSR", 0x0622C, 8, 0x40),
+    old("DCA_TXCTRL", 0x07214, 1, 4),
+    old("DCA_TXCTRL", 0x0721C, 3, 4),
+    old("DCA_TXCTRL", 0x0722C, 3, 4),
     old("TDSTAT", 0x07C14, 1, 4),
     old("TDSTAT", 0x07C1C, 2, 4),
     old("TIC_DW", 0x07F14, 1, 4),

@@ -108,6 +108,8 @@ pub(super) struct RxQueue {
     pub(super) buffer: usize,
     /// Advanced descriptors, not legacy ones.
     pub(super) advanced: bool,
+    /// Descriptors must come without their done bit.
+    pub(super) wants_clean: bool,
     /// Frames are dropped when there are no descriptors.
     pub(super) drop: bool,
     /// VLAN tags are taken out of frames.

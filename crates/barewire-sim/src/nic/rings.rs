@@ -6,6 +6,7 @@ use barewire_spec::ixgbe::{
 };
 
 use super::doorbell::Direction;
+use super::exceptions::Subject;
 use super::header_split::Split;
 use super::interrupt::assigned;
 use super::model::{Model, Switch};
@@ -213,6 +214,11 @@ impl Model {
         // Without pools all queues follow the first.
         let psrtype = Psrtype::from_bits(self.registers.get(&spec::PSRTYPE, 0));
         let coalesce = self.coalesces(index);
+        let advanced = srrctl.desctype() != desctype::LEGACY;
+        let one_buffer = srrctl.desctype() == desctype::ADVANCED_ONE_BUFFER;
+        let reused = Subject::Object("receive descriptor");
+        let wants_clean =
+            advanced && !(enable && one_buffer && self.tolerates(Rule::Descriptor, reused, 0));
         let state = &mut self.rx[queue];
         if enable {
             let mut ring = Ring::default();
@@ -220,7 +226,8 @@ impl Model {
             *state = RxQueue {
                 ring,
                 buffer: usize::from(srrctl.bsizepacket()) * 1024,
-                advanced: srrctl.desctype() != desctype::LEGACY,
+                advanced,
+                wants_clean,
                 drop: srrctl.drop_en(),
                 split: Split::of(srrctl, psrtype),
                 coalesce,

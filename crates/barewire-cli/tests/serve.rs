@@ -368,6 +368,47 @@ fn a_capture_goes_through_two_served_cards_unchanged() {
 }
 
 #[test]
+fn a_trace_names_registers_and_descriptors() {
+    let place = Place::new();
+    let file = place.path("trace");
+    let arguments = [
+        "--wire",
+        "generator:packets=5",
+        "--trace",
+        file.to_str().unwrap(),
+    ];
+    let served = Served::start(&place.path("a"), &arguments);
+    forwarded(&place.port("a"), "sim", 5, &[]);
+    assert!(served.end("TERM").0.success());
+    let text = std::fs::read_to_string(&file).unwrap();
+    for part in [
+        " ms  write     RXCTRL = 0x00000001\n",
+        " ms  read      STATUS = 0x",
+        " ms  write     RDLEN[0] = 0x00002000\n",
+        " ms  config    0x004 = 0x",
+        ": 60 bytes into 0x1",
+        " (DD EOP",
+        " ms  DMA       TX[0] descriptor 0 at 0x1",
+        ": sends 60 bytes from 0x1",
+        "(EOP IFCS",
+        " ms  power     ",
+    ] {
+        assert!(text.contains(part), "{part}\n{text}");
+    }
+    assert!(text.is_ascii() && text.lines().all(|line| line.contains(" ms  ")));
+    let output = barewire(&[
+        "nic",
+        "serve",
+        "--socket",
+        place.path("b").to_str().unwrap(),
+        "--trace",
+        "/nowhere/trace",
+    ]);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(stderr(&output).contains("/nowhere/trace"));
+}
+
+#[test]
 fn a_client_that_talks_nonsense_does_no_harm() {
     use std::io::Write;
     let place = Place::new();

@@ -79,6 +79,11 @@ pub(crate) struct Serve {
     )]
     pub(crate) doorbells: Doorbells,
 
+    /// Write a line for every access to a register, every descriptor and every broken rule, by name;
+    /// it slows the card down
+    #[arg(long, value_name = "FILE")]
+    pub(crate) trace: Option<PathBuf>,
+
     /// Print one JSON object at the end, and nothing else, on standard output
     #[arg(long)]
     pub(crate) json: bool,

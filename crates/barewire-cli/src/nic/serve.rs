@@ -1,6 +1,7 @@
 //! Serving a software card until somebody says stop.
 
-use std::io::{self, Write};
+use std::fs::File;
+use std::io::{self, BufWriter, Write};
 use std::thread;
 use std::time::Instant;
 
@@ -23,6 +24,9 @@ use crate::interrupt::Interrupt;
 /// rule was broken.
 pub(super) fn run(command: &Serve, quiet: bool) -> Result<()> {
     let interrupt = Interrupt::catch()?;
+    // before anybody is told that there is someone to ask
+    let mut signals = Signals::new([SIGUSR1]).context("cannot catch SIGUSR1")?;
+    let questions = signals.handle();
     let device = command.device.device();
     let socket = command.socket.display().to_string();
     let Plugged { wire, watch } = command.wire.plug_in()?;
@@ -35,6 +39,12 @@ pub(super) fn run(command: &Serve, quiet: bool) -> Result<()> {
         ..NicConfig::default()
     };
     let nic = Nic::new(config, wire);
+    if let Some(file) = &command.trace {
+        let output = File::create(file);
+        let output =
+            output.with_context(|| format!("cannot write a trace to {}", file.display()))?;
+        nic.trace(BufWriter::new(output));
+    }
     let how = ServeConfig {
         doorbells: match command.doorbells {
             Doorbells::Mapped => barewire_sim::serve::Doorbells::Mapped,
@@ -66,8 +76,6 @@ pub(super) fn run(command: &Serve, quiet: bool) -> Result<()> {
         violations: nic.violation_count(),
         violation_list: nic.violations().iter().map(ToString::to_string).collect(),
     };
-    let mut signals = Signals::new([SIGUSR1]).context("cannot catch SIGUSR1")?;
-    let questions = signals.handle();
     let outcome = thread::scope(|scope| {
         scope.spawn(|| {
             for _ in signals.forever() {
@@ -85,6 +93,7 @@ pub(super) fn run(command: &Serve, quiet: bool) -> Result<()> {
     // takes sockets away, and gives a recording its last frame
     drop(nic.replace_wire(Unplugged::new()));
     let recorded = watch.finish();
+    let traced = nic.end_trace().context("cannot write the trace");
 
     let mut output = io::stdout().lock();
     if command.json {
@@ -95,6 +104,7 @@ pub(super) fn run(command: &Serve, quiet: bool) -> Result<()> {
     .context("cannot write to standard output")?;
     outcome?;
     recorded?;
+    traced?;
     if command.strict && report.violations > 0 {
         bail!(
             "the driver broke the datasheet's rules {} times",

@@ -172,6 +172,9 @@ impl DmaMap for NicDma {
 impl super::Model {
     /// Writes configuration space; a function-level reset is the whole device's.
     pub(super) fn config_write(&mut self, offset: u16, value: u32) {
+        if let Some(trace) = &mut self.trace {
+            trace.config(self.now, offset, value);
+        }
         if self.removed {
             return;
         }

@@ -23,6 +23,14 @@ const REGISTER_SEMAPHORE: u32 = 1 << 31;
 impl Model {
     /// Reads the register at `offset` of BAR 0.
     pub(super) fn read(&mut self, offset: u32) -> u32 {
+        let value = self.answer_read(offset);
+        if let Some(trace) = &mut self.trace {
+            trace.register(self.now, "read", offset, value);
+        }
+        value
+    }
+
+    fn answer_read(&mut self, offset: u32) -> u32 {
         if self.removed || self.is_asleep(offset, 0) {
             return GONE;
         }
@@ -122,6 +130,9 @@ impl Model {
 
     /// Writes the register at `offset` of BAR 0.
     pub(super) fn write(&mut self, offset: u32, value: u32) {
+        if let Some(trace) = &mut self.trace {
+            trace.register(self.now, "write", offset, value);
+        }
         if self.removed || self.is_asleep(offset, value) {
             return;
         }

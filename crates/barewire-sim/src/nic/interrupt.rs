@@ -228,6 +228,9 @@ impl Model {
                 self.interrupts.armed &= !(causes & self.auto_mask());
             }
         }
+        if let Some(trace) = &mut self.trace {
+            trace.note(self.now, "fires", &format_args!("vector {vector}"));
+        }
         if let Some(signal) = &mut self.interrupts.signal {
             signal.signal(u16::try_from(vector).unwrap_or(0));
         }

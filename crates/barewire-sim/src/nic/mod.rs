@@ -51,6 +51,7 @@ mod statistics;
 mod steering;
 mod time_stamps;
 mod totals;
+mod trace;
 mod transmit;
 mod two_wire;
 mod unimplemented;

@@ -24,6 +24,7 @@ use super::segmentation::FlagMasks;
 use super::spi::SerialEeprom;
 use super::statistics::Statistics;
 use super::time_stamps::Stamps;
+use super::trace::Trace;
 use super::{Device, NicConfig, eeprom};
 use crate::time::Nanos;
 use crate::violation::{Rule, Violation, ViolationLog};
@@ -117,6 +118,7 @@ pub(super) struct Model {
     /// The driver was told that DMA is not possible; once for each time it is not.
     pub(super) master_reported: bool,
     pub(super) removed: bool,
+    pub(super) trace: Option<Box<Trace>>,
 }
 
 impl Model {
@@ -154,6 +156,7 @@ impl Model {
             next_event: Nanos::ZERO,
             master_reported: false,
             removed: false,
+            trace: None,
             config,
         };
         model.power_on();
@@ -224,7 +227,12 @@ impl Model {
     /// Takes the tails that drivers wrote.
     #[inline]
     pub(super) fn absorb(&mut self, doorbells: &Doorbells) {
-        doorbells.take(|direction, queue, tail| self.write_tail(direction, queue, tail));
+        doorbells.take(|direction, queue, tail| {
+            if let Some(trace) = &mut self.trace {
+                trace.tail(self.now, direction, queue, tail);
+            }
+            self.write_tail(direction, queue, tail);
+        });
     }
 
     /// Everything an access to a control register does before the access itself.
@@ -250,10 +258,14 @@ impl Model {
         if self.iommu.has_indirect() {
             self.fetch_rings();
         }
+        let before = self.before_step();
         busy |= self.transmit(BURST);
         busy |= self.receive(BURST);
         if self.iommu.has_indirect() {
             self.flush_rings();
+        }
+        if self.trace.is_some() {
+            self.after_step(&before);
         }
         if self.port.pauses.sends() {
             self.pause_partner();
@@ -379,14 +391,21 @@ impl Model {
         section: &'static str,
     ) {
         let at = self.now;
-        self.log.record(|| Violation {
+        let make = || Violation {
             rule,
             what: what(),
             value,
             state: state(),
             section,
             at,
-        });
+        };
+        if let Some(trace) = &mut self.trace {
+            let violation = make();
+            trace.note(at, "BROKEN", &violation);
+            self.log.record(|| violation);
+        } else {
+            self.log.record(make);
+        }
     }
 
     /// Records an access to memory that the IOMMU refused.

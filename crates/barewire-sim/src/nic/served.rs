@@ -163,6 +163,10 @@ impl Model {
         std::mem::swap(&mut fresh.iommu, &mut self.iommu);
         std::mem::swap(&mut fresh.exceptions, &mut self.exceptions);
         fresh.interrupts.take_signal(&mut self.interrupts);
+        std::mem::swap(&mut fresh.trace, &mut self.trace);
+        if let Some(trace) = &mut fresh.trace {
+            trace.note(fresh.now, "power", &"the client has gone: off and on");
+        }
         std::mem::swap(&mut fresh.statistics, &mut self.statistics);
         fresh.statistics.restart();
         fresh.removed = self.removed;

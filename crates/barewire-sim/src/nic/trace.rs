@@ -1,0 +1,267 @@
+//! A readable record of what software does to the device, and of what the device does to memory.
+//!
+//! One event a line: the device's time, what happened, to what, with which value.
+//!
+//! ```text
+//!       12.345678 ms  write     RXDCTL[0] = 0x02000000
+//!       12.350001 ms  DMA       TX[0] descriptor 5 at 0x1100000050: sends 60 bytes from 0x1100200000 (EOP IFCS RS)
+//!       12.350001 ms  DMA       RX[0] descriptor 7 at 0x1100010070: 60 bytes into 0x1100300800 (DD EOP)
+//! ```
+
+use std::fmt;
+use std::io::{self, Write};
+
+use barewire_spec::ixgbe::descriptor::rx::Status;
+use barewire_spec::ixgbe::descriptor::tx::{DTYP_CONTEXT, Data};
+use barewire_spec::ixgbe::lookup;
+
+use super::Nic;
+use super::doorbell::Direction;
+use super::iommu::Hint;
+use super::model::Model;
+use super::queue::DESCRIPTOR;
+use crate::time::Nanos;
+
+/// Descriptors of one queue that are shown of one step; a step moves fewer frames.
+const MOST: usize = 256;
+
+/// Where the record goes.
+pub(super) struct Trace {
+    output: Box<dyn Write + Send>,
+    failure: Option<io::Error>,
+}
+
+impl Trace {
+    /// Writes a line. After a failure nothing more is written.
+    fn line(&mut self, now: Nanos, what: &str, event: fmt::Arguments<'_>) {
+        if self.failure.is_some() {
+            return;
+        }
+        let millis = now.0 / 1_000_000;
+        let rest = now.0 % 1_000_000;
+        let line = writeln!(self.output, "{millis:>8}.{rest:06} ms  {what:<8}  {event}");
+        self.failure = line.err();
+    }
+
+    /// Records an access to a register.
+    pub(super) fn register(&mut self, now: Nanos, access: &str, offset: u32, value: u32) {
+        match lookup(offset) {
+            Some((register, _)) if register.count() == 1 => self.line(
+                now,
+                access,
+                format_args!("{} = {value:#010x}", register.name),
+            ),
+            Some((register, index)) => self.line(
+                now,
+                access,
+                format_args!("{}[{index}] = {value:#010x}", register.name),
+            ),
+            None => self.line(
+                now,
+                access,
+                format_args!("BAR0+{offset:#x} = {value:#010x}"),
+            ),
+        }
+    }
+
+    /// Records a tail that was written without a lock.
+    pub(super) fn tail(&mut self, now: Nanos, direction: Direction, queue: usize, tail: u32) {
+        let name = match direction {
+            Direction::Receive => "RDT",
+            Direction::Transmit => "TDT",
+        };
+        self.line(
+            now,
+            "doorbell",
+            format_args!("{name}[{queue}] = {tail:#010x}"),
+        );
+    }
+
+    /// Records a write to configuration space.
+    pub(super) fn config(&mut self, now: Nanos, offset: u16, value: u32) {
+        self.line(now, "config", format_args!("{offset:#05x} = {value:#010x}"));
+    }
+
+    /// Records whatever else there is to say.
+    pub(super) fn note(&mut self, now: Nanos, what: &str, event: &dyn fmt::Display) {
+        self.line(now, what, format_args!("{event}"));
+    }
+}
+
+/// A queue with descriptors to use, before a step.
+pub(super) struct Before {
+    direction: Direction,
+    queue: usize,
+    head: u32,
+    descriptors: Vec<[u64; 2]>,
+}
+
+impl Nic {
+    /// Writes every event from now on to `output`, as text. It slows the device down.
+    pub fn trace(&self, output: impl Write + Send + 'static) {
+        self.shared.access().trace = Some(Box::new(Trace {
+            output: Box::new(output),
+            failure: None,
+        }));
+    }
+
+    /// Ends the record and writes what is buffered.
+    ///
+    /// # Errors
+    /// The first that occurred in writing it.
+    pub fn end_trace(&self) -> io::Result<()> {
+        let trace = self.shared.access().trace.take();
+        let Some(mut trace) = trace else {
+            return Ok(());
+        };
+        match trace.failure.take() {
+            Some(failure) => Err(failure),
+            None => trace.output.flush(),
+        }
+    }
+}
+
+impl Model {
+    /// What the queues have to do, if that is to be recorded.
+    pub(super) fn before_step(&self) -> Vec<Before> {
+        if self.trace.is_none() {
+            return Vec::new();
+        }
+        let receive = self.rx.iter().map(|queue| &queue.ring);
+        let transmit = self.tx.iter().map(|queue| &queue.ring);
+        let rings = receive.enumerate().map(|ring| (Direction::Receive, ring));
+        let rings = rings.chain(transmit.enumerate().map(|ring| (Direction::Transmit, ring)));
+        rings
+            .filter(|(_, (_, ring))| ring.has_work())
+            .map(|(direction, (queue, ring))| {
+                let places = (0..ring.available().min(MOST)).map(|ahead| {
+                    let ahead = u32::try_from(ahead).unwrap_or(0);
+                    self.descriptor(ring.base, (ring.head + ahead) % ring.count.max(1))
+                });
+                Before {
+                    direction,
+                    queue,
+                    head: ring.head,
+                    descriptors: places.collect(),
+                }
+            })
+            .collect()
+    }
+
+    /// Records which descriptors the queues have used since `before`.
+    pub(super) fn after_step(&mut self, before: &[Before]) {
+        let Some(mut trace) = self.trace.take() else {
+            return;
+        };
+        for queue in before {
+            let ring = match queue.direction {
+                Direction::Receive => &self.rx[queue.queue].ring,
+                Direction::Transmit => &self.tx[queue.queue].ring,
+            };
+            let mut at = queue.head;
+            for old in &queue.descriptors {
+                if at == ring.head {
+                    break;
+                }
+                let address = ring.base.wrapping_add(u64::from(at) * DESCRIPTOR);
+                let now = self.now;
+                match queue.direction {
+                    Direction::Transmit => trace.line(
+                        now,
+                        "DMA",
+                        format_args!(
+                            "TX[{}] descriptor {at} at {address:#x}: {}",
+                            queue.queue,
+                            Sent(*old)
+                        ),
+                    ),
+                    Direction::Receive => trace.line(
+                        now,
+                        "DMA",
+                        format_args!(
+                            "RX[{}] descriptor {at} at {address:#x}: {}",
+                            queue.queue,
+                            Received(old[0], self.descriptor(ring.base, at)[1])
+                        ),
+                    ),
+                }
+                at = (at + 1) % ring.count.max(1);
+            }
+        }
+        self.trace = Some(trace);
+    }
+
+    /// A descriptor as it is in memory; zeros where there is none.
+    fn descriptor(&self, base: u64, index: u32) -> [u64; 2] {
+        let address = base.wrapping_add(u64::from(index) * DESCRIPTOR);
+        let mut bytes = [0; 16];
+        let read = self
+            .iommu
+            .read_pieces(&mut Hint::default(), address, &mut bytes);
+        if read.is_err() {
+            return [0; 2];
+        }
+        bytes
+            .as_chunks::<8>()
+            .0
+            .first_chunk()
+            .map_or([0; 2], |words: &[[u8; 8]; 2]| words.map(u64::from_le_bytes))
+    }
+}
+
+/// A transmit descriptor, for people.
+struct Sent([u64; 2]);
+
+impl fmt::Display for Sent {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let [low, high] = self.0;
+        let data = Data::from_bits(high);
+        if data.dext() && data.dtyp() == DTYP_CONTEXT {
+            return write!(f, "context {low:#018x} {high:#018x}");
+        }
+        let kind = if data.dext() {
+            "sends"
+        } else {
+            "sends, legacy,"
+        };
+        write!(f, "{kind} {} bytes from {low:#x}", data.dtalen())?;
+        flags(
+            f,
+            &[
+                (data.eop(), "EOP"),
+                (data.ifcs(), "IFCS"),
+                (data.rs(), "RS"),
+                (data.vle(), "VLE"),
+                (data.tse(), "TSE"),
+            ],
+        )
+    }
+}
+
+/// Where a buffer was, and what the device wrote into the descriptor's second word.
+struct Received(u64, u64);
+
+impl fmt::Display for Received {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let status = Status::from_bits(self.1);
+        write!(f, "{} bytes into {:#x}", status.pkt_len(), self.0)?;
+        flags(
+            f,
+            &[
+                (status.dd(), "DD"),
+                (status.eop(), "EOP"),
+                (status.vp(), "VP"),
+                (status.ipcs(), "IPCS"),
+                (status.l4i(), "L4I"),
+            ],
+        )
+    }
+}
+
+fn flags(f: &mut fmt::Formatter<'_>, flags: &[(bool, &str)]) -> fmt::Result {
+    let set: Vec<_> = flags
+        .iter()
+        .filter_map(|(set, name)| set.then_some(*name))
+        .collect();
+    write!(f, " ({})", set.join(" "))
+}

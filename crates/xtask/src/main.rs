@@ -4,6 +4,7 @@
 mod bench;
 mod fuzz;
 mod lab;
+mod report;
 mod unsafe_lines;
 
 use std::process::ExitCode;
@@ -25,6 +26,8 @@ enum Command {
     /// Measure
     #[command(subcommand)]
     Bench(bench::Bench),
+    /// Make one page of the last measurements
+    Report(report::Arguments),
     /// Run the fuzz targets for longer than the tests do
     Fuzz(fuzz::Arguments),
     /// Run Linux guests whose drivers judge the software cards
@@ -35,6 +38,7 @@ fn main() -> ExitCode {
     let done = match Arguments::parse().command {
         Command::Unsafe => unsafe_lines::run(),
         Command::Bench(bench) => bench::run(&bench),
+        Command::Report(arguments) => report::run(&arguments),
         Command::Fuzz(arguments) => fuzz::run(&arguments),
         Command::Lab(arguments) => lab::run(&arguments),
     };

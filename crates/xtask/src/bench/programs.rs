@@ -1,5 +1,6 @@
 //! Builds the subjects, all for the same kind of processor.
 
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -8,6 +9,11 @@ use anyhow::{Context, Result, bail};
 use super::dpdk;
 use super::machine::{folder, root};
 use super::subject::Program;
+
+/// The level that bounds of instruction counts are recorded for.
+pub(super) const COUNTED: &str = "x86-64-v3";
+/// The subjects that the Rust program plays.
+pub(super) const RUST: &[&str] = &["barewire"];
 
 /// What was built.
 #[derive(Debug)]
@@ -28,7 +34,7 @@ pub(super) fn level() -> &'static str {
         && std::arch::is_x86_feature_detected!("fma")
         && std::arch::is_x86_feature_detected!("movbe")
     {
-        return "x86-64-v3";
+        return COUNTED;
     }
     "x86-64"
 }
@@ -55,7 +61,9 @@ impl Programs {
                 smallest,
             });
         };
-        add("barewire", &rust, 1);
+        for subject in RUST {
+            add(subject, &rust, 1);
+        }
         add("c-reference", &c.join("c-reference"), 1);
         if dpdk.is_some() {
             // the vector path takes nothing below four
@@ -73,31 +81,65 @@ impl Programs {
     }
 }
 
-/// Builds the Rust subject in a folder of its own, with these settings of the release profile.
+/// Builds the Rust subject, with these settings of the release profile.
 ///
 /// # Errors
 /// When cargo fails.
 pub(super) fn rust_subject(level: &str, settings: &[(&str, &str)]) -> Result<PathBuf> {
-    let target = folder()?.join("cargo");
-    eprintln!("building barewire-bench for {level}");
-    let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-    cargo
-        .args(["build", "--release", "--quiet", "--locked"])
-        .args(["--package", "barewire-bench"])
-        .env("CARGO_TARGET_DIR", &target)
-        .env("RUSTFLAGS", format!("-C target-cpu={level}"))
-        .envs(settings.iter().copied())
-        .current_dir(root());
-    succeed(&mut cargo)?;
-    let built = target.join("release/barewire-bench");
+    let built = cargo(
+        level,
+        &["--package", "barewire-bench"],
+        "barewire-bench",
+        settings,
+    )?;
     // another build with other settings must not take its place
     let mut name = "barewire-bench".to_owned();
     for (key, value) in settings {
         name = format!("{name}-{}-{value}", key.to_lowercase().replace('_', "-"));
     }
     let kept = folder()?.join(name);
-    std::fs::copy(&built, &kept).with_context(|| format!("can't copy to {}", kept.display()))?;
+    fs::copy(&built, &kept).with_context(|| format!("can't copy to {}", kept.display()))?;
     Ok(kept)
+}
+
+/// Builds the program people use.
+///
+/// # Errors
+/// When cargo fails.
+pub(super) fn barewire(level: &str) -> Result<PathBuf> {
+    cargo(level, &["--package", "barewire-cli"], "barewire", &[])
+}
+
+/// Builds the program that measures latencies.
+///
+/// # Errors
+/// When cargo fails.
+pub(super) fn latency(level: &str) -> Result<PathBuf> {
+    let which = ["--package", "barewire-bench", "--features", "software-nic"];
+    cargo(level, &which, "barewire-latency", &[])
+}
+
+/// Builds a program in a folder of its own.
+fn cargo(level: &str, which: &[&str], program: &str, settings: &[(&str, &str)]) -> Result<PathBuf> {
+    let target = folder()?.join("cargo");
+    eprintln!("building {program} for {level}");
+    let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    cargo
+        .args([
+            "build",
+            "--release",
+            "--quiet",
+            "--locked",
+            "--bin",
+            program,
+        ])
+        .args(which)
+        .env("CARGO_TARGET_DIR", &target)
+        .env("RUSTFLAGS", format!("-C target-cpu={level}"))
+        .envs(settings.iter().copied())
+        .current_dir(root());
+    succeed(&mut cargo)?;
+    Ok(target.join("release").join(program))
 }
 
 fn c_subjects(level: &str, dpdk: Option<&Path>) -> Result<PathBuf> {

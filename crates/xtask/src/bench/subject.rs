@@ -35,7 +35,20 @@ impl Program {
     /// # Errors
     /// When it does not start; it has said why on standard error.
     pub(super) fn start(&self, ring: u16) -> Result<Subject> {
-        let mut child = Command::new(&self.path)
+        self.spawn(Command::new(&self.path), ring)
+    }
+
+    /// The same under a tool, which gets the program as its last arguments.
+    ///
+    /// # Errors
+    /// When it does not start.
+    pub(super) fn start_under(&self, mut tool: Command, ring: u16) -> Result<Subject> {
+        tool.arg(&self.path);
+        self.spawn(tool, ring)
+    }
+
+    fn spawn(&self, mut command: Command, ring: u16) -> Result<Subject> {
+        let mut child = command
             .arg(self.subject)
             .arg(ring.to_string())
             .stdin(Stdio::piped())

@@ -1,0 +1,256 @@
+//! Frames per second end to end through `barewire forward` on two software cards: the paper's
+//! Figure 2, by batch size, and beside it by frame size and number of queues.
+
+use std::process::{Command, Stdio};
+
+use anyhow::{Context, Result, bail};
+use serde::{Deserialize, Serialize};
+
+use super::machine::{Machine, keep};
+use super::programs;
+use super::table::Table;
+
+const BATCHES: &[u16] = &[1, 2, 4, 8, 16, 32, 64, 128, 256];
+const SIZES: &[u16] = &[60, 64, 128, 256, 512, 1024, 1514];
+const QUEUES: &[u16] = &[1, 2, 4];
+/// What stays the same while something else varies.
+const USUAL: Point = Point {
+    batch: 32,
+    size: 60,
+    queues: 1,
+};
+
+#[derive(clap::Args)]
+pub(crate) struct Arguments {
+    /// Print one JSON object on standard output
+    #[arg(long)]
+    json: bool,
+    /// One short run of each, for a first look
+    #[arg(long)]
+    quick: bool,
+    /// Seconds of a run
+    #[arg(long, default_value_t = 2)]
+    seconds: u64,
+    /// Runs of each point
+    #[arg(long, default_value_t = 5)]
+    runs: usize,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Point {
+    batch: u16,
+    size: u16,
+    queues: u16,
+}
+
+/// A point, with the median of its runs.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+pub(crate) struct Row {
+    pub(crate) batch: u16,
+    /// Bytes of a frame without FCS.
+    pub(crate) size: u16,
+    /// Queues of each port.
+    pub(crate) queues: u16,
+    /// Millions of frames a second, of both ports together.
+    pub(crate) mpps: f64,
+    pub(crate) lowest: f64,
+    pub(crate) highest: f64,
+    pub(crate) samples: usize,
+    /// Thousands of Mbit/s on both wires, with preamble, FCS and gap.
+    pub(crate) gbits: f64,
+    /// Frames lost, reordered or corrupted in all runs.
+    pub(crate) failures: u64,
+}
+
+/// What is kept of a run.
+#[derive(Debug, Deserialize, Serialize)]
+pub(crate) struct Report {
+    pub(crate) benchmark: String,
+    pub(crate) unit: String,
+    pub(crate) machine: Machine,
+    pub(crate) level: String,
+    pub(crate) quick: bool,
+    pub(crate) seconds: u64,
+    pub(crate) rows: Vec<Row>,
+}
+
+pub(crate) fn run(arguments: &Arguments) -> Result<()> {
+    let level = programs::level();
+    let program = programs::barewire(level)?;
+    let (seconds, runs) = if arguments.quick {
+        (1, 1)
+    } else {
+        (arguments.seconds.max(1), arguments.runs.max(1))
+    };
+    let mut points: Vec<Point> = Vec::new();
+    let varied = BATCHES
+        .iter()
+        .map(|batch| Point {
+            batch: *batch,
+            ..USUAL
+        })
+        .chain(SIZES.iter().map(|size| Point {
+            size: *size,
+            ..USUAL
+        }))
+        .chain(QUEUES.iter().map(|queues| Point {
+            queues: *queues,
+            ..USUAL
+        }));
+    for point in varied {
+        if !points.contains(&point) {
+            points.push(point);
+        }
+    }
+    let mut measured: Vec<Vec<Forwarded>> = vec![Vec::new(); points.len()];
+    for round in 0..runs {
+        eprintln!(
+            "round {} of {runs}: {} runs of {seconds} s",
+            round + 1,
+            points.len()
+        );
+        for (point, measured) in points.iter().zip(&mut measured) {
+            let mut command = Command::new(&program);
+            command
+                .args(["forward", "--json", "--quiet"])
+                .arg(format!("--duration={seconds}"))
+                .arg(format!("--batch={}", point.batch))
+                .arg(format!("--size={}", point.size))
+                .arg(format!("--queues={}", point.queues));
+            measured.push(forward(&mut command)?);
+        }
+    }
+    let rows = points.iter().zip(&measured);
+    let report = Report {
+        benchmark: "throughput".into(),
+        unit: "millions of frames sent by both ports per second, median".into(),
+        machine: Machine::describe(),
+        level: level.into(),
+        quick: arguments.quick,
+        seconds,
+        rows: rows
+            .map(|(point, measured)| row(*point, measured))
+            .collect(),
+    };
+    if !arguments.json {
+        print(&report);
+    }
+    keep("throughput", &report, arguments.json)
+}
+
+/// What `barewire forward --json` says, as far as it matters here.
+#[derive(Clone, Debug, Deserialize)]
+struct Forwarded {
+    mpps: f64,
+    wire: Wire,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+struct Wire {
+    lost: u64,
+    reordered: u64,
+    corrupted: u64,
+}
+
+fn forward(command: &mut Command) -> Result<Forwarded> {
+    let output = command
+        .stdin(Stdio::null())
+        .stderr(Stdio::inherit())
+        .output()
+        .context("can't run barewire")?;
+    if !output.status.success() {
+        bail!("barewire forward failed: it says why above");
+    }
+    serde_json::from_slice(&output.stdout).context("what barewire printed can't be read")
+}
+
+fn row(point: Point, measured: &[Forwarded]) -> Row {
+    let mut rates: Vec<f64> = measured.iter().map(|run| run.mpps).collect();
+    rates.sort_by(f64::total_cmp);
+    let at = |place: usize| rates.get(place).copied().unwrap_or(0.0);
+    let mpps = at(rates.len() / 2);
+    let failures = |run: &Forwarded| run.wire.lost + run.wire.reordered + run.wire.corrupted;
+    Row {
+        batch: point.batch,
+        size: point.size,
+        queues: point.queues,
+        mpps,
+        lowest: at(0),
+        highest: at(rates.len() - 1),
+        samples: rates.len(),
+        // 8 bytes of preamble, 4 of FCS, 12 of gap
+        gbits: mpps * f64::from(point.size + 24) * 8.0 / 1e3,
+        failures: measured.iter().map(failures).sum(),
+    }
+}
+
+fn section(title: &str, rows: &[&Row], of: impl Fn(&Row) -> u16) {
+    let mut table = Table::new([
+        title,
+        "Mpps",
+        "lowest",
+        "highest",
+        "wire Gbit/s",
+        "failures",
+    ]);
+    for row in rows {
+        let numbers = [row.mpps, row.lowest, row.highest, row.gbits];
+        let numbers = numbers.map(|number| format!("{number:.2}"));
+        let name = of(row).to_string();
+        table.row(
+            std::iter::once(name)
+                .chain(numbers)
+                .chain([row.failures.to_string()]),
+        );
+    }
+    println!("{}", table.text());
+}
+
+fn print(report: &Report) {
+    let rows = |keep: &dyn Fn(&Row) -> bool| -> Vec<&Row> {
+        let mut rows: Vec<&Row> = report.rows.iter().filter(|row| keep(row)).collect();
+        rows.sort_by_key(|row| (row.batch, row.size, row.queues));
+        rows
+    };
+    let usual_batch = |row: &Row| row.batch == USUAL.batch;
+    let usual_size = |row: &Row| row.size == USUAL.size;
+    let usual_queues = |row: &Row| row.queues == USUAL.queues;
+    section(
+        "batch",
+        &rows(&|row| usual_size(row) && usual_queues(row)),
+        |row| row.batch,
+    );
+    section(
+        "size",
+        &rows(&|row| usual_batch(row) && usual_queues(row)),
+        |row| row.size,
+    );
+    section(
+        "queues",
+        &rows(&|row| usual_batch(row) && usual_size(row)),
+        |row| row.queues,
+    );
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_row_has_the_median_and_every_failure() {
+        let run = |mpps: f64, lost| Forwarded {
+            mpps,
+            wire: Wire {
+                lost,
+                reordered: 0,
+                corrupted: 1,
+            },
+        };
+        let row = row(USUAL, &[run(9.0, 2), run(7.0, 0), run(14.880_952, 0)]);
+        assert!((row.mpps - 9.0).abs() < 1e-9 && (row.highest - 14.880_952).abs() < 1e-9);
+        assert_eq!((row.samples, row.failures), (3, 5));
+        // 14.88 Mpps of the smallest frames are 10 Gbit/s
+        let line = super::row(USUAL, &[run(14.880_952, 0)]);
+        assert!((line.gbits - 10.0).abs() < 0.001);
+    }
+}

@@ -4,6 +4,7 @@
 mod bench;
 mod fuzz;
 mod lab;
+mod reference;
 mod report;
 mod unsafe_lines;
 
@@ -26,6 +27,8 @@ enum Command {
     /// Measure
     #[command(subcommand)]
     Bench(bench::Bench),
+    /// Test the C reference with sanitizers, also between served cards
+    Reference(reference::Arguments),
     /// Make one page of the last measurements
     Report(report::Arguments),
     /// Run the fuzz targets for longer than the tests do
@@ -38,6 +41,7 @@ fn main() -> ExitCode {
     let done = match Arguments::parse().command {
         Command::Unsafe => unsafe_lines::run(),
         Command::Bench(bench) => bench::run(&bench),
+        Command::Reference(arguments) => reference::run(&arguments),
         Command::Report(arguments) => report::run(&arguments),
         Command::Fuzz(arguments) => fuzz::run(&arguments),
         Command::Lab(arguments) => lab::run(&arguments),

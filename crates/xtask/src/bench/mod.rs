@@ -9,10 +9,10 @@ mod hugepages;
 pub(crate) mod instructions;
 pub(crate) mod latency;
 pub(crate) mod machine;
-mod programs;
+pub(crate) mod programs;
 pub(crate) mod safety;
 pub(crate) mod samples;
-mod subject;
+pub(crate) mod subject;
 mod table;
 pub(crate) mod throughput;
 

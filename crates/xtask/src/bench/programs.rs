@@ -162,7 +162,7 @@ fn c_subjects(level: &str, dpdk: Option<&Path>) -> Result<PathBuf> {
 ///
 /// # Errors
 /// When it can't be run or fails.
-pub(super) fn succeed(command: &mut Command) -> Result<()> {
+pub(crate) fn succeed(command: &mut Command) -> Result<()> {
     let program = command.get_program().to_string_lossy().into_owned();
     let output = command
         .stdout(std::io::stderr())

@@ -11,17 +11,17 @@ use super::samples::Turn;
 
 /// A program that plays one or several subjects.
 #[derive(Clone, Debug)]
-pub(super) struct Program {
+pub(crate) struct Program {
     /// The subject's name.
-    pub(super) subject: &'static str,
-    pub(super) path: PathBuf,
+    pub(crate) subject: &'static str,
+    pub(crate) path: PathBuf,
     /// The smallest batch that makes sense for it.
-    pub(super) smallest: u16,
+    pub(crate) smallest: u16,
 }
 
 /// A running subject.
 #[derive(Debug)]
-pub(super) struct Subject {
+pub(crate) struct Subject {
     pub(super) program: Program,
     pub(super) on_hugepages: bool,
     child: Child,
@@ -34,7 +34,7 @@ impl Program {
     ///
     /// # Errors
     /// When it does not start; it has said why on standard error.
-    pub(super) fn start(&self, ring: u16) -> Result<Subject> {
+    pub(crate) fn start(&self, ring: u16) -> Result<Subject> {
         self.spawn(Command::new(&self.path), ring)
     }
 
@@ -99,7 +99,7 @@ impl Subject {
     ///
     /// # Errors
     /// When a frame is lost or wrong.
-    pub(super) fn verify(&mut self, batch: u16, packets: u64) -> Result<()> {
+    pub(crate) fn verify(&mut self, batch: u16, packets: u64) -> Result<()> {
         self.ask(&format!("verify {batch} {packets}")).map(drop)
     }
 

@@ -1,5 +1,7 @@
 //! How a port is set up.
 
+use std::time::Duration;
+
 use barewire_dma::{Pages, Pool};
 
 /// How to set up a port. The default is one queue each way and whatever frames are addressed to
@@ -38,6 +40,13 @@ pub struct PortConfig {
     pub buffers: Option<usize>,
     /// Memory for rings and for pools made here.
     pub pages: Pages,
+    /// Each receive queue interrupts when it is asked to ([`RxQueue::arm`](crate::RxQueue::arm)),
+    /// and so does the link when it changes. Without it, all there is is polling.
+    pub interrupts: bool,
+    /// The shortest time between two interrupts of a queue: 0 (no limit) to 1,022 µs, in steps of
+    /// 2 µs; ten times as long at 100 Mbit/s. Frames that come in between are met by the interrupt
+    /// that is due next, so it is also how long a frame may wait. Ignored without `interrupts`.
+    pub interrupt_interval: Duration,
 }
 
 impl Default for PortConfig {
@@ -56,6 +65,8 @@ impl Default for PortConfig {
             pool: None,
             buffers: None,
             pages: Pages::PreferHuge,
+            interrupts: false,
+            interrupt_interval: Duration::from_micros(20),
         }
     }
 }

@@ -73,6 +73,15 @@ pub enum Error {
         /// The cause.
         source: DmaError,
     },
+    /// The port was opened without interrupts, so nothing can be waited for.
+    #[error("{device}: nothing to wait for: the port was opened without interrupts")]
+    NoInterrupts {
+        /// The device's name.
+        device: String,
+    },
+    /// The operating system could not make or wait for an event.
+    #[error("cannot wait for events: {0}")]
+    Wait(std::io::Error),
     /// The way to the device.
     #[error(transparent)]
     Bus(#[from] BusError),

@@ -40,8 +40,9 @@ pub mod ixgbe;
 mod port;
 mod queue;
 mod statistics;
+mod wait;
 
-pub use barewire_bus::{Bar, BusError, PciFunction};
+pub use barewire_bus::{Bar, BusError, Event, PciFunction};
 pub use barewire_dma::{
     Batch, DmaError, DmaMap, DmaRegion, Iova, Layout, Packet, PacketMut, PacketRef, Pages, Pool,
     PoolConfig,
@@ -52,3 +53,4 @@ pub use error::Error;
 pub use port::{Driver, Port};
 pub use queue::{Receive, RxQueue, Transmit, TxQueue};
 pub use statistics::{Link, RxCounters, Statistics, TxCounters};
+pub use wait::{PATIENCE, WaitMode, Waiter, wait_any};

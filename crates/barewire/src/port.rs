@@ -1,9 +1,10 @@
 //! A port: one network card's connection to the world.
 
 use std::fmt;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
 use std::time::Duration;
 
-use barewire_bus::PciFunction;
+use barewire_bus::{Event, PciFunction};
 
 use crate::{Error, Link, PortConfig, RxQueue, Statistics, TxQueue, ixgbe};
 
@@ -27,6 +28,13 @@ pub trait Driver: Send {
     /// # Errors
     /// As [`Port::wait_for_link`].
     fn wait_for_link(&mut self, limit: Duration) -> Result<Link, Error>;
+    /// As [`Port::link_change`].
+    ///
+    /// # Errors
+    /// As [`Port::link_change`].
+    fn link_change(&mut self) -> Result<Option<Link>, Error>;
+    /// What is signalled when the link has changed.
+    fn link_event(&self) -> &Event;
     /// As [`Port::statistics`].
     ///
     /// # Errors
@@ -129,6 +137,31 @@ impl Port {
         self.driver.wait_for_link(limit)
     }
 
+    /// The state of the link if it has changed since the last time this was called or the port was
+    /// opened. It never waits: the port's file descriptor is readable ([`AsFd`]) when there is a
+    /// change. A link that has gone down and come up again in between is a change too.
+    ///
+    /// # Errors
+    /// [`Error::NoInterrupts`] unless the port was opened with
+    /// [`interrupts`](PortConfig::interrupts), on a device with a vector for it;
+    /// [`Error::Gone`] when the device is gone.
+    pub fn link_change(&mut self) -> Result<Option<Link>, Error> {
+        self.driver.link_change()
+    }
+
+    /// Waits until the link has changed, at most for `limit` (`None`: for ever), and returns its
+    /// state if it has.
+    ///
+    /// # Errors
+    /// As [`link_change`](Self::link_change).
+    pub fn wait_for_link_change(&mut self, limit: Option<Duration>) -> Result<Option<Link>, Error> {
+        if let Some(link) = self.driver.link_change()? {
+            return Ok(Some(link));
+        }
+        self.driver.link_event().wait(limit).map_err(Error::Wait)?;
+        self.driver.link_change()
+    }
+
     /// What the device counted since the port was opened.
     ///
     /// The device's counters are 32 bits of frames and 36 of bytes: call this, or
@@ -194,6 +227,19 @@ impl Port {
     /// [`Error::Timeout`] when the device does not stop, [`Error::Gone`] when it is gone.
     pub fn stop(&mut self) -> Result<(), Error> {
         self.driver.stop()
+    }
+}
+
+impl AsFd for Port {
+    /// Readable when the link has changed.
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.driver.link_event().as_fd()
+    }
+}
+
+impl AsRawFd for Port {
+    fn as_raw_fd(&self) -> RawFd {
+        self.driver.link_event().as_raw_fd()
     }
 }
 

@@ -1,7 +1,10 @@
 //! A port's queues: where a program meets its frames.
 
 use std::fmt;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
+use std::time::Duration;
 
+use barewire_bus::Event;
 use barewire_dma::{Batch, Pool};
 
 use crate::{Error, RxCounters, TxCounters};
@@ -17,6 +20,13 @@ pub trait Receive: Send {
     fn pool(&self) -> &Pool;
     /// As [`RxQueue::counters`].
     fn counters(&self) -> RxCounters;
+    /// As [`RxQueue::arm`].
+    ///
+    /// # Errors
+    /// As [`RxQueue::arm`].
+    fn arm(&mut self) -> Result<bool, Error>;
+    /// What is signalled once the queue was armed and a frame has arrived.
+    fn event(&self) -> &Event;
 }
 
 /// One transmit queue of some driver. Programs use [`TxQueue`]; drivers implement this.
@@ -72,6 +82,47 @@ impl RxQueue {
     /// What the queue counted.
     pub fn counters(&self) -> RxCounters {
         self.queue.counters()
+    }
+
+    /// Asks for a signal as soon as a frame is there, and says whether to wait for it: false if
+    /// frames are there already.
+    ///
+    /// The signal makes the queue's file descriptor readable ([`AsFd`]), so a queue can be waited
+    /// for with `poll`, `epoll` and everything built on them: receive until nothing comes, arm, and
+    /// if it says so, wait; then receive again. The signal comes once, and stays until the queue is
+    /// armed the next time; it may also come for nothing. No frame is missed between a `receive`
+    /// that returns 0 and the arming after it.
+    ///
+    /// It takes a system call and an access to the device.
+    ///
+    /// # Errors
+    /// [`Error::NoInterrupts`] unless the port was opened with
+    /// [`interrupts`](crate::PortConfig::interrupts); [`Error::Gone`] when the device is gone;
+    /// [`Error::Stopped`] after [`Port::stop`](crate::Port::stop).
+    pub fn arm(&mut self) -> Result<bool, Error> {
+        self.queue.arm()
+    }
+
+    /// Waits until frames may be there, at most for `limit` (`None`: for ever), and says whether
+    /// they may. A handled Unix signal ends the wait early: false.
+    ///
+    /// # Errors
+    /// As [`arm`](Self::arm).
+    pub fn wait(&mut self, limit: Option<Duration>) -> Result<bool, Error> {
+        Ok(!self.arm()? || self.queue.event().wait(limit).map_err(Error::Wait)?)
+    }
+}
+
+impl AsFd for RxQueue {
+    /// Readable when the queue was armed and a frame has arrived since.
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.queue.event().as_fd()
+    }
+}
+
+impl AsRawFd for RxQueue {
+    fn as_raw_fd(&self) -> RawFd {
+        self.queue.event().as_raw_fd()
     }
 }
 

@@ -5,12 +5,12 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use barewire_bus::{Bar, BusError, PciFunction};
+use barewire_bus::{Bar, BusError, Interrupts, PciFunction};
 use barewire_dma::{DmaError, DmaMap, DmaRegion, Layout};
 use barewire_spec::pci::config;
 
 use super::doorbell::decode;
-use super::{BAR0_BYTES, Shared, run_for};
+use super::{BAR0_BYTES, Shared, events, run_for};
 use crate::time::Nanos;
 
 /// The registers of a software 82599.
@@ -136,6 +136,10 @@ impl PciFunction for NicFunction {
         Arc::new(NicDma {
             shared: Arc::clone(&self.shared),
         })
+    }
+
+    fn interrupts(&self, vectors: u16) -> Result<Interrupts, BusError> {
+        events::connect(&self.shared, vectors)
     }
 }
 

@@ -18,6 +18,7 @@ mod control;
 mod delivery;
 mod doorbell;
 mod eeprom;
+mod events;
 mod exceptions;
 mod filter;
 mod firmware;

@@ -5,6 +5,7 @@
 
 mod bring_up;
 mod filters;
+mod interrupts;
 mod lab;
 mod queues;
 mod sizes;

@@ -1,17 +1,23 @@
 //! One device, shared by its port and its queues, and stopped when the last of them is dropped.
 
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{OnceLock, PoisonError, RwLock};
 
-use barewire_bus::PciFunction;
+use barewire_bus::{BusError, Event, InterruptKind, Interrupts, PciFunction};
 use barewire_dma::{DmaError, Domain, Lent};
 use barewire_spec::ixgbe::{CTRL_EXT, CtrlExt, Register};
 use barewire_spec::pci::config;
 
 use super::registers::{Registers, patience};
-use super::reset;
-use crate::Error;
+use super::{interrupts, reset};
+use crate::{Error, PortConfig};
 
 pub(super) struct Device<P: PciFunction> {
+    /// Turned off before the function is closed.
+    interrupts: OnceLock<Interrupts>,
+    /// Read by queues that go to sleep, written while the device stops: no register is touched in
+    /// the middle of a reset, and nobody falls asleep after it.
+    arming: RwLock<()>,
     function: P,
     registers: Registers<P::Bar>,
     domain: Domain,
@@ -22,6 +28,8 @@ impl<P: PciFunction> Device<P> {
     pub(super) fn new(function: P, registers: Registers<P::Bar>) -> Self {
         let domain = Domain::new(function.dma());
         Self {
+            interrupts: OnceLock::new(),
+            arming: RwLock::new(()),
             function,
             registers,
             domain,
@@ -71,6 +79,53 @@ impl<P: PciFunction> Device<P> {
         Ok(self.function.config_write32(config::COMMAND, command)?)
     }
 
+    /// Connects the device's interrupts: one for each receive queue and one for the link, or, where
+    /// the device has but one, that of a single queue.
+    pub(super) fn interrupts(&self, config: &PortConfig) -> Result<&Interrupts, Error> {
+        if let Some(connected) = self.interrupts.get() {
+            return Ok(connected);
+        }
+        let wanted = interrupts::wanted(config);
+        let connected = match self.function.interrupts(wanted) {
+            Err(BusError::NoInterrupts { .. }) if config.rx_queues == 1 => {
+                self.function.interrupts(1)
+            }
+            other => other,
+        }?;
+        Ok(self.interrupts.get_or_init(|| connected))
+    }
+
+    /// Has the device signal `event` when frames are there for receive queue `queue`: all of arming
+    /// but the look at the ring.
+    pub(super) fn arm(
+        &self,
+        kind: Option<InterruptKind>,
+        queue: u32,
+        event: &Event,
+    ) -> Result<(), Error> {
+        let Some(kind) = kind else {
+            return Err(Error::NoInterrupts {
+                device: self.registers.device().to_owned(),
+            });
+        };
+        let _not_while_it_stops = self.arming.read().unwrap_or_else(PoisonError::into_inner);
+        self.check_running()?;
+        interrupts::arm(&self.registers, kind, queue, event);
+        self.check()
+    }
+
+    /// An error if the device is gone, or the system wants it back.
+    pub(super) fn check(&self) -> Result<(), Error> {
+        self.registers.check()?;
+        if self.function.is_wanted_back() {
+            return Err(BusError::WantedBack {
+                device: self.registers.device().to_owned(),
+            }
+            .into());
+        }
+        Ok(())
+    }
+
     /// Gives the buffers of a queue back once the device says that the queue has stopped. If it
     /// does not, it may still use them, and they are abandoned.
     pub(super) fn queue_stopped(
@@ -105,6 +160,7 @@ impl<P: PciFunction> Device<P> {
         if self.stopped.load(Ordering::Acquire) {
             return Ok(());
         }
+        let _nobody_falls_asleep = self.arming.write().unwrap_or_else(PoisonError::into_inner);
         let result = self.registers.check().and_then(|()| {
             let reset = reset::reset(&self.registers);
             let ctrl_ext = CtrlExt::from_bits(self.registers.read(&CTRL_EXT));
@@ -116,6 +172,10 @@ impl<P: PciFunction> Device<P> {
         let bus = self.set_bus_master(false);
         if bus.is_ok() || matches!(result, Ok(()) | Err(Error::Gone { .. })) {
             self.stopped.store(true, Ordering::Release);
+        }
+        // whoever sleeps is to see that there is nothing to wait for any more
+        for event in self.interrupts.get().iter().flat_map(|all| all.vectors()) {
+            event.signal();
         }
         result.and(bus)
     }

@@ -4,7 +4,7 @@
 //!
 //! 1. `reset`, `eeprom`, `link`: from whatever state the card is in to one that is known.
 //! 2. `filters`, `rss`, `receive_unit`, `transmit_unit`: what is received and where it goes.
-//! 3. `rx`, `tx`: the data path.
+//! 3. `rx`, `tx`: the data path; `interrupts`: what to do while nothing comes.
 //! 4. `counters`, `device`: what happened, and how it ends.
 //!
 //! The order of initialisation is that of the 82599 datasheet, §4.6.3. Sections named without a
@@ -58,6 +58,7 @@ mod counters;
 mod device;
 mod eeprom;
 mod filters;
+mod interrupts;
 mod link;
 mod receive_unit;
 mod registers;
@@ -72,7 +73,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use barewire_bus::PciFunction;
+use barewire_bus::{Event, InterruptKind, PciFunction};
 use barewire_dma::{DescriptorRing, DmaRegion, Pool, PoolConfig};
 use barewire_spec::pci::{self, Family, Identity};
 
@@ -96,6 +97,9 @@ pub struct Ixgbe<P: PciFunction> {
     identity: &'static Identity,
     mac_address: [u8; 6],
     counters: Counters,
+    /// Signalled when the link has changed, if `link_interrupts`.
+    link_event: Arc<Event>,
+    link_interrupts: bool,
     rx: Vec<Option<RxQueue>>,
     tx: Vec<Option<TxQueue>>,
 }
@@ -142,6 +146,7 @@ impl<P: PciFunction> Ixgbe<P> {
         filters::initialise(registers, mac_address, promiscuous, multicast);
         rss::initialise(registers, &config.rss, config.rx_queues)?;
         transmit_unit::initialise(registers);
+        let events = Events::connect(device, config)?;
 
         let mut rings = Rings::allocate(device, config)?;
         let mut port = Self {
@@ -149,15 +154,17 @@ impl<P: PciFunction> Ixgbe<P> {
             identity,
             mac_address,
             counters,
+            link_event: events.link,
+            link_interrupts: events.link_interrupts,
             rx: Vec::new(),
             tx: Vec::new(),
         };
-        for index in 0..config.rx_queues {
+        for (index, event) in (0..config.rx_queues).zip(events.queues) {
             let ring = rings
                 .next(config.rx_ring)
                 .map_err(|error| device.dma_error(error))?;
             let pool = receive_pool(config).map_err(|error| device.dma_error(error))?;
-            let queue = IxgbeRx::start(device, index, ring, pool, config.drop_enable)?;
+            let queue = IxgbeRx::start(device, index, ring, pool, (event, events.kind), config)?;
             port.rx.push(Some(RxQueue::new(queue)));
         }
         receive_unit::enable(registers);
@@ -196,6 +203,41 @@ fn identify<P: PciFunction>(function: &P) -> Result<&'static Identity, Error> {
     }
 }
 
+/// The events of a port. All of them exist, signalled or not, so that there always is a file
+/// descriptor to wait for.
+struct Events {
+    /// How queues interrupt, if they do.
+    kind: Option<InterruptKind>,
+    queues: Vec<Arc<Event>>,
+    link: Arc<Event>,
+    /// Whether the link's is signalled.
+    link_interrupts: bool,
+}
+
+impl Events {
+    fn connect<P: PciFunction>(device: &Device<P>, config: &PortConfig) -> Result<Self, Error> {
+        let own = || Event::new().map(Arc::new).map_err(Error::Wait);
+        if !config.interrupts {
+            let queues = (0..config.rx_queues).map(|_| own());
+            return Ok(Self {
+                kind: None,
+                queues: queues.collect::<Result<_, _>>()?,
+                link: own()?,
+                link_interrupts: false,
+            });
+        }
+        let connected = device.interrupts(config)?;
+        interrupts::initialise(device.registers(), connected, config);
+        let link = interrupts::of_link(connected, config);
+        Ok(Self {
+            kind: Some(connected.kind()),
+            queues: connected.vectors().to_vec(),
+            link_interrupts: link.is_some(),
+            link: link.map_or_else(own, |link| Ok(Arc::clone(link)))?,
+        })
+    }
+}
+
 /// Refuses a configuration before the device is touched.
 fn check<B: barewire_bus::Bar>(registers: &Registers<B>, config: &PortConfig) -> Result<(), Error> {
     for (what, queues) in [
@@ -217,6 +259,7 @@ fn check<B: barewire_bus::Bar>(registers: &Registers<B>, config: &PortConfig) ->
     if !(68..=9710).contains(&config.mtu) {
         return Err(registers.config_error("MTU", config.mtu, "68 to 9710"));
     }
+    interrupts::check(registers, config)?;
     if config.rx_queues > rss::QUEUES {
         tracing::warn!(
             device = registers.device(),
@@ -290,6 +333,7 @@ impl<P: PciFunction> Driver for Ixgbe<P> {
     }
 
     fn link(&mut self) -> Result<Link, Error> {
+        self.device.check()?;
         link::state(self.device.registers())
     }
 
@@ -297,7 +341,25 @@ impl<P: PciFunction> Driver for Ixgbe<P> {
         link::wait(self.device.registers(), limit)
     }
 
+    fn link_change(&mut self) -> Result<Option<Link>, Error> {
+        let registers = self.device.registers();
+        if !self.link_interrupts {
+            return Err(Error::NoInterrupts {
+                device: registers.device().to_owned(),
+            });
+        }
+        if interrupts::take_link_change(registers, &self.link_event) {
+            return self.link().map(Some);
+        }
+        Ok(None)
+    }
+
+    fn link_event(&self) -> &Event {
+        &self.link_event
+    }
+
     fn statistics(&mut self) -> Result<Statistics, Error> {
+        self.device.check()?;
         self.counters.update(self.device.registers())?;
         Ok(self.counters.statistics())
     }

@@ -7,7 +7,7 @@
 
 use std::sync::Arc;
 
-use barewire_bus::PciFunction;
+use barewire_bus::{Event, InterruptKind, PciFunction};
 use barewire_dma::{Batch, DescriptorRing, DmaError, Lent, Pool, Ring};
 use barewire_spec::ixgbe::descriptor::rx::{AdvancedRead, Status};
 use barewire_spec::ixgbe::limits::RX_BUFFER_UNIT;
@@ -17,7 +17,7 @@ use barewire_spec::ixgbe::{
 
 use super::device::Device;
 use super::registers::patience;
-use crate::{Error, Receive, RxCounters};
+use crate::{Error, PortConfig, Receive, RxCounters};
 
 /// The most bytes of a frame that are collected before it counts as endless: above the 9,728 that
 /// the device can receive.
@@ -40,6 +40,9 @@ pub(super) struct IxgbeRx<P: PciFunction> {
     dropping: bool,
     silence: u32,
     counters: RxCounters,
+    event: Arc<Event>,
+    /// How the event is signalled, if it is.
+    interrupts: Option<InterruptKind>,
 }
 
 impl<P: PciFunction> IxgbeRx<P> {
@@ -49,7 +52,8 @@ impl<P: PciFunction> IxgbeRx<P> {
         index: u16,
         ring: DescriptorRing,
         pool: Pool,
-        drop_enable: bool,
+        (event, interrupts): (Arc<Event>, Option<InterruptKind>),
+        config: &PortConfig,
     ) -> Result<Self, Error> {
         let registers = device.registers();
         let mut lent = Lent::new(ring.count()).map_err(|error| device.dma_error(error))?;
@@ -70,7 +74,7 @@ impl<P: PciFunction> IxgbeRx<P> {
         let srrctl = Srrctl::from_bits(registers.read_at(&SRRCTL, index))
             .with_bsizepacket(bsizepacket)
             .with_desctype(desctype::ADVANCED_ONE_BUFFER)
-            .with_drop_en(drop_enable);
+            .with_drop_en(config.drop_enable);
         registers.write_at(&SRRCTL, index, srrctl.into_bits());
         // no TLP hints, as §4.6.7 asks
         let dca = registers.read_at(&DCA_RXCTRL, index);
@@ -89,6 +93,8 @@ impl<P: PciFunction> IxgbeRx<P> {
             dropping: false,
             silence: 0,
             counters: RxCounters::default(),
+            event,
+            interrupts,
         };
         registers.wait(
             "enabling a receive queue",
@@ -235,6 +241,17 @@ impl<P: PciFunction> Receive for IxgbeRx<P> {
 
     fn counters(&self) -> RxCounters {
         self.counters
+    }
+
+    fn arm(&mut self) -> Result<bool, Error> {
+        self.device.arm(self.interrupts, self.index, &self.event)?;
+        let oldest = self.lent.as_ref().map(Lent::oldest);
+        let ring = self.ring.view();
+        Ok(oldest.is_none_or(|oldest| ring.status(oldest) & Status::DD == 0))
+    }
+
+    fn event(&self) -> &Event {
+        &self.event
     }
 }
 

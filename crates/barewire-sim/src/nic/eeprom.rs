@@ -10,7 +10,6 @@ use barewire_spec::ixgbe::eeprom::{firmware, sfp_init};
 pub(super) const WORDS: usize = 2048;
 /// Where the sections of this image begin.
 const CORE_0: u16 = 0x50;
-const PCIE_GENERAL: u16 = 0x58;
 const FIRMWARE: u16 = 0x60;
 const PATCH: u16 = 0x70;
 const ASSEMBLY: u16 = 0x80;
@@ -25,6 +24,8 @@ const IMAGE: u32 = 0x8000_0001;
 
 /// An image for a device with this address.
 pub(super) fn image(mac: [u8; 6]) -> Vec<u16> {
+    // The PCIe sections stay empty: the X550 sums them up in another way, and this image is good for
+    // all devices.
     let mut words = vec![0; WORDS];
     let mut put = |offset: u16, values: &[u16]| {
         for (word, value) in words.iter_mut().skip(usize::from(offset)).zip(values) {
@@ -59,9 +60,6 @@ pub(super) fn image(mac: [u8; 6]) -> Vec<u16> {
     let address: Vec<u16> = pairs.iter().copied().map(u16::from_le_bytes).collect();
     put(CORE_0, &[3]);
     put(CORE_0 + map::CORE_MAC_ADDRESS, &address);
-
-    put(map::PCIE_GENERAL_PTR, &[PCIE_GENERAL]);
-    put(PCIE_GENERAL, &[1]);
 
     // The number's words have their first character in the high byte.
     put(map::PBA_0, &[map::PBA_PTR_GUARD, ASSEMBLY]);
@@ -142,17 +140,22 @@ mod tests {
     }
 
     #[test]
+    fn the_checksum_is_that_of_the_x550_too() {
+        // It covers two words more, and PCIe sections with their length word.
+        let image = image([2, 1, 3, 4, 5, 6]);
+        assert_eq!([word(&image, 0x40), word(&image, 0x41)], [0, 0]);
+        for pointer in [0x02, 0x06, 0x07, 0x08] {
+            assert!(
+                [0, map::EMPTY].contains(&word(&image, pointer)),
+                "{pointer:#x}"
+            );
+        }
+    }
+
+    #[test]
     fn sections_do_not_overlap() {
         let image = image([0; 6]);
-        let mut starts = [
-            CORE_0,
-            PCIE_GENERAL,
-            FIRMWARE,
-            PATCH,
-            ASSEMBLY,
-            SFP_LIST,
-            SFP_SEQUENCE,
-        ];
+        let mut starts = [CORE_0, FIRMWARE, PATCH, ASSEMBLY, SFP_LIST, SFP_SEQUENCE];
         starts.sort_unstable();
         for pair in starts.windows(2) {
             let end = pair[0] + word(&image, pair[0]);

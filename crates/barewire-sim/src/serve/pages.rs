@@ -300,8 +300,11 @@ impl Pages {
             }
         }
         for (change, part) in all() {
-            if let Some(Part::Ring(queue)) = part {
-                self.stop_unseen(nic, *queue);
+            match part {
+                Some(Part::Ring(queue)) => self.stop_unseen(nic, *queue),
+                // That of a receive queue is not software's to write.
+                Some(Part::Head(queue)) if *queue >= QUEUES => self.stop_unseen(nic, *queue),
+                _ => {}
             }
             if let Some(Part::Ring(_) | Part::Head(_) | Part::Other) = part {
                 self.write(nic, change);

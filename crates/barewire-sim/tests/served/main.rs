@@ -10,3 +10,6 @@
 mod bench;
 mod client;
 mod driver;
+mod hostile;
+mod protocol;
+mod rings;

@@ -6,10 +6,11 @@ use barewire_spec::ixgbe::descriptor::rx::{LegacyStatus, Status};
 
 use super::filter::Filter;
 use super::header_split::Division;
-use super::iommu::{Descriptor, Fault, Iommu, Window};
+use super::iommu::{Descriptor, Fault, Iommu};
 use super::packet_buffer::Arrival;
 use super::parse::parse;
 use super::queue::RxQueue;
+use super::window::Window;
 
 /// Bytes of a VLAN tag.
 const TAG: usize = 4;

@@ -7,6 +7,7 @@ use barewire_dma::{DmaRegion, Iova};
 
 use super::memory::{Access, Memory, Unanswered};
 use super::mirror::Mirror;
+use super::window::Window;
 use crate::violation::Rule;
 use crate::wire::widen;
 
@@ -135,59 +136,6 @@ pub(super) type Descriptor = [AtomicU64; 2];
 /// Remembers which entry the last access hit. Only a hint: it is checked at each use.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Hint(usize);
-
-/// The mapping that was hit last, looked up for a burst of accesses.
-#[derive(Clone, Copy, Default)]
-pub(super) struct Window<'a> {
-    start: u64,
-    words: &'a [AtomicU64],
-}
-
-impl<'a> Window<'a> {
-    /// The `count` words at `iova`, if one begins there and all are in the mapping.
-    #[inline]
-    fn words(&self, iova: u64, count: usize) -> Option<&'a [AtomicU64]> {
-        let offset = iova.wrapping_sub(self.start);
-        if !offset.is_multiple_of(8) {
-            return None;
-        }
-        let first = usize::try_from(offset / 8).ok()?;
-        self.words.get(first..)?.get(..count)
-    }
-
-    /// Reads `count` bytes at `iova` to the beginning of `into`, whose rest is then unspecified.
-    /// False if that can't be done here: [`Iommu::read`] can, or knows why not.
-    #[inline]
-    pub(super) fn read(&self, iova: u64, into: &mut [u8], count: usize) -> bool {
-        // Whole blocks are cheap, and what is read too much is thrown away.
-        let blocks = count.div_ceil(BLOCK);
-        let Some(words) = self.words(iova, blocks * (BLOCK / 8)) else {
-            return false;
-        };
-        let Some(into) = into.get_mut(..blocks * BLOCK) else {
-            return false;
-        };
-        read_blocks(words, into);
-        true
-    }
-
-    /// Writes `from` at `iova`, where a buffer of `buffer` bytes begins. False if that can't be
-    /// done here: [`Iommu::write`] can, or knows why not.
-    #[inline]
-    pub(super) fn write(&self, iova: u64, from: &[u8], buffer: usize) -> bool {
-        // The word that the last bytes are in may be written as a whole if all of it belongs to
-        // the buffer: until the descriptor is written back, the buffer is the device's.
-        let count = from.len().div_ceil(8);
-        if count > buffer / 8 {
-            return false;
-        }
-        let Some(words) = self.words(iova, count) else {
-            return false;
-        };
-        write_words(words, from);
-        true
-    }
-}
 
 /// Address ranges and the memory behind them, sorted by address and disjoint.
 #[derive(Debug)]
@@ -351,9 +299,8 @@ impl Iommu {
     pub(super) fn window(&self, hint: Hint) -> Window<'_> {
         self.entries
             .get(hint.0)
-            .map_or_else(Window::default, |entry| Window {
-                start: entry.start,
-                words: entry.words(),
+            .map_or_else(Window::default, |entry| {
+                Window::new(entry.start, entry.words())
             })
     }
 
@@ -529,61 +476,10 @@ impl Iommu {
     }
 }
 
-/// Bytes that are read at once.
-const BLOCK: usize = 64;
-
 /// The words from an offset on that is a multiple of 8.
 #[inline]
 fn words_from(words: &[AtomicU64], offset: usize) -> &[AtomicU64] {
     words.get(offset / 8..).unwrap_or_default()
-}
-
-/// Reads whole blocks: as many as fit both.
-#[inline]
-fn read_blocks(words: &[AtomicU64], into: &mut [u8]) {
-    let (from, _) = words.as_chunks::<{ BLOCK / 8 }>();
-    let (to, _) = into.as_chunks_mut::<BLOCK>();
-    for (block, words) in to.iter_mut().zip(from) {
-        for (bytes, word) in block.as_chunks_mut::<8>().0.iter_mut().zip(words) {
-            *bytes = word.load(Ordering::Relaxed).to_ne_bytes();
-        }
-    }
-}
-
-/// Writes bytes from the first word on. The bytes behind them up to the end of a word are written
-/// too, with what they were.
-#[inline]
-fn write_words(words: &[AtomicU64], from: &[u8]) {
-    let store = |words: &[AtomicU64], bytes: &[[u8; 8]]| {
-        for (word, bytes) in words.iter().zip(bytes) {
-            word.store(u64::from_ne_bytes(*bytes), Ordering::Relaxed);
-        }
-    };
-    let (whole, rest) = from.as_chunks::<8>();
-    // Four at a time: that is half of the shortest frame.
-    let (fours, few) = whole.as_chunks::<4>();
-    let (word_fours, _) = words.as_chunks::<4>();
-    for (words, bytes) in word_fours.iter().zip(fours) {
-        store(words, bytes);
-    }
-    store(words.get(fours.len() * 4..).unwrap_or_default(), few);
-    if rest.is_empty() {
-        return;
-    }
-    if let Some(word) = words.get(whole.len()) {
-        let bits = widen(rest.len()) * 8;
-        let new = match from.last_chunk::<8>() {
-            // The last bytes of all, with those shifted out that are written already.
-            Some(last) => u64::from_le_bytes(*last) >> (64 - bits),
-            None => rest
-                .iter()
-                .rev()
-                .fold(0, |word, byte| word << 8 | u64::from(*byte)),
-        };
-        let old = u64::from_le(word.load(Ordering::Relaxed));
-        let kept = old & (u64::MAX << bits);
-        word.store((kept | new).to_le(), Ordering::Relaxed);
-    }
 }
 
 #[inline]
@@ -604,100 +500,4 @@ fn past(fault: Fault, start: u64) -> Fault {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use barewire_dma::Pages;
-    use proptest::prelude::*;
-
-    fn put(iommu: &Iommu, iova: u64, bytes: &[u8]) -> Result<(), Fault> {
-        iommu.write(&mut Hint::default(), iova, bytes, bytes.len())
-    }
-
-    fn get(iommu: &Iommu, iova: u64, bytes: &mut [u8]) -> Result<(), Fault> {
-        let mut room = vec![0; bytes.len() + BLOCK];
-        iommu.read(&mut Hint::default(), iova, &mut room, bytes.len())?;
-        bytes.copy_from_slice(&room[..bytes.len()]);
-        Ok(())
-    }
-
-    proptest! {
-        #[test]
-        fn a_write_changes_its_bytes_and_no_others(
-            at in 0u64..300,
-            bytes in proptest::collection::vec(any::<u8>(), 0..200),
-            buffer in 0usize..256,
-        ) {
-            let (iommu, first, _) = table();
-            put(&iommu, first, &[0xEE; 1024]).unwrap();
-            let buffer = buffer.max(bytes.len());
-            iommu.write(&mut Hint::default(), first + at, &bytes, buffer).unwrap();
-            let mut all = vec![0; 1024];
-            get(&iommu, first, &mut all).unwrap();
-            let at = usize::try_from(at).unwrap();
-            prop_assert_eq!(&all[at..at + bytes.len()], &bytes[..]);
-            prop_assert!(all[..at].iter().all(|byte| *byte == 0xEE));
-            prop_assert!(all[at + bytes.len()..].iter().all(|byte| *byte == 0xEE));
-            let mut back = vec![0; bytes.len()];
-            get(&iommu, first + at as u64, &mut back).unwrap();
-            prop_assert_eq!(back, bytes);
-        }
-    }
-
-    fn table() -> (Iommu, u64, u64) {
-        let mut iommu = Iommu::new();
-        let region = DmaRegion::allocate(8192, Pages::Ordinary).unwrap();
-        let first = iommu.map(&region).unwrap().get();
-        let region = DmaRegion::allocate(4096, Pages::Ordinary).unwrap();
-        let second = iommu.map(&region).unwrap().get();
-        (iommu, first, second)
-    }
-
-    #[test]
-    fn bytes_go_through_and_addresses_have_a_high_half() {
-        let (iommu, first, second) = table();
-        assert!(first >> 32 != 0);
-        put(&iommu, first + 5, &[1, 2, 3]).unwrap();
-        put(&iommu, second, &[9]).unwrap();
-        let mut bytes = [0; 3];
-        get(&iommu, first + 5, &mut bytes).unwrap();
-        assert_eq!(bytes, [1, 2, 3]);
-    }
-
-    #[test]
-    fn the_end_of_a_mapping_is_the_end() {
-        let (iommu, first, _) = table();
-        assert_eq!(
-            put(&iommu, first + 8190, &[0; 4]),
-            Err(Fault::Past(first + 8192))
-        );
-        assert_eq!(
-            get(&iommu, first - 1, &mut [0; 4]),
-            Err(Fault::Unmapped(first - 1))
-        );
-        assert_eq!(iommu.covers(first, 8193), Err(Fault::Past(first + 8192)));
-        assert_eq!(iommu.covers(first, 8192), Ok(()));
-        assert!(iommu.covers(u64::MAX, 1).is_err());
-    }
-
-    #[test]
-    fn an_address_is_never_used_twice() {
-        let (mut iommu, first, second) = table();
-        iommu.unmap(Iova::new(first));
-        assert_eq!(get(&iommu, first, &mut [0]), Err(Fault::Unmapped(first)));
-        get(&iommu, second, &mut [0]).unwrap();
-        let region = DmaRegion::allocate(8192, Pages::Ordinary).unwrap();
-        assert!(iommu.map(&region).unwrap().get() > second);
-    }
-
-    #[test]
-    fn half_a_word_is_replaced() {
-        let (iommu, first, _) = table();
-        put(&iommu, first, &[0xAA; 8]).unwrap();
-        iommu
-            .write32(&mut Hint::default(), first + 4, 0x0102_0304)
-            .unwrap();
-        let mut bytes = [0; 8];
-        get(&iommu, first, &mut bytes).unwrap();
-        assert_eq!(bytes, [0xAA, 0xAA, 0xAA, 0xAA, 4, 3, 2, 1]);
-    }
-}
+mod tests;

@@ -57,6 +57,7 @@ mod transmit;
 mod two_wire;
 mod unimplemented;
 mod vector_table;
+mod window;
 
 use std::fmt;
 use std::sync::Arc;

@@ -8,7 +8,7 @@ use barewire_spec::ixgbe::descriptor::tx::{
 use barewire_spec::ixgbe::limits;
 
 use super::interrupt::Causes;
-use super::iommu::{Descriptor, Fault, Iommu, Window};
+use super::iommu::{Descriptor, Fault, Iommu};
 use super::model::{Model, Port};
 use super::offload;
 use super::queue::{Context, Insertion, Packet, TxQueue};
@@ -16,6 +16,7 @@ use super::refusal::{self, Refusal};
 use super::rings::FRAME_ROOM;
 use super::segmentation::{self, Segmentation};
 use super::statistics::{FCS, Statistics};
+use super::window::Window;
 use crate::time::Nanos;
 use crate::wire::Wire;
 

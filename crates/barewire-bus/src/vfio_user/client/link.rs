@@ -17,6 +17,10 @@ use crate::vfio_user::{
     RegionInfo, RegionWrite, SetIrqs, UnmapRequest, Version,
 };
 
+/// Bytes of an answer about a region that are asked for at first: enough for 250 mapped parts. Some
+/// servers tell of parts also where there is no room for them, so there is room.
+const ROOM: u32 = 4096;
+
 /// Why the server did not do what it was asked for.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum Failure {
@@ -163,8 +167,8 @@ impl Link {
     /// What the device has as region `index`; `None` if that is nothing.
     fn describe(&self, index: u32) -> Result<Option<Region>, Failure> {
         const WHAT: &str = "describe a region";
-        let mut argsz = RegionInfo::BYTES;
-        // The first answer says how much room the second takes.
+        let mut argsz = ROOM;
+        // An answer that needs more room says how much.
         loop {
             let request = RegionInfo {
                 argsz,
@@ -186,7 +190,7 @@ impl Link {
             if info.index != index {
                 return Err(Failure::Other { what: WHAT });
             }
-            if info.argsz > argsz && argsz == RegionInfo::BYTES {
+            if info.argsz > argsz && argsz == ROOM {
                 let room = u32::try_from(MAX_MESSAGE).unwrap_or(u32::MAX) / 2;
                 argsz = info.argsz.min(room);
                 continue;

@@ -2,7 +2,7 @@
 
 use std::io::{self, Write};
 
-use barewire_sim::nic::{NicCounters, Tolerated};
+use barewire_sim::nic::{NicCounters, Tolerated, Total};
 use serde::{Serialize, Serializer};
 
 /// The result of serving a card, and its JSON form.
@@ -56,6 +56,23 @@ impl From<&Tolerated> for Met {
             count: tolerated.count,
         }
     }
+}
+
+/// Counts by the datasheet's name; of those with an index, only what is not 0. Counts of bytes,
+/// which are two registers, have the name that is left without `L`.
+pub(super) fn by_name(totals: &[Total]) -> Vec<(String, u64)> {
+    let named = totals.iter().filter_map(|total| {
+        let name = match total.register.name.trim_end_matches('L') {
+            "" => total.register.name,
+            name => name.trim_end_matches('_'),
+        };
+        match total.register.count() {
+            1 => Some((name.to_owned(), total.value)),
+            _ if total.value > 0 => Some((format!("{name}[{}]", total.index), total.value)),
+            _ => None,
+        }
+    });
+    named.collect()
 }
 
 impl From<NicCounters> for Counters {

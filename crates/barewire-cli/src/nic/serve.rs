@@ -13,7 +13,7 @@ use signal_hook::consts::SIGUSR1;
 use signal_hook::iterator::Signals;
 
 use super::arguments::{Doorbells, Serve};
-use super::report::{Met, Report};
+use super::report::{Met, Report, by_name};
 use crate::arguments::Switch;
 use crate::interrupt::Interrupt;
 
@@ -70,7 +70,7 @@ pub(super) fn run(command: &Serve, quiet: bool) -> Result<()> {
         far_end: command.wire.to_string(),
         seconds: began.elapsed().as_secs_f64(),
         counters: nic.totals().into(),
-        statistics: nic.named_totals(),
+        statistics: by_name(&nic.register_totals()),
         wire: watch.counts(),
         exceptions: nic.exceptions().iter().map(Met::from).collect(),
         violations: nic.violation_count(),

@@ -336,24 +336,6 @@ impl Nic {
         counters(|counter, index| model.statistics.total(counter, index))
     }
 
-    /// As [`totals`](Self::totals), every counter by the datasheet's name. Of those with an index,
-    /// only what is not 0.
-    pub fn named_totals(&self) -> Vec<(String, u64)> {
-        let model = self.shared.access();
-        let mut totals = Vec::new();
-        for (counter, name, indices) in statistics::named() {
-            for index in 0..indices {
-                let total = model.statistics.total(counter, index);
-                if indices == 1 {
-                    totals.push((name.to_owned(), total));
-                } else if total > 0 {
-                    totals.push((format!("{name}[{index}]"), total));
-                }
-            }
-        }
-        totals
-    }
-
     /// Nothing is on its way: the wire has nothing to offer, no frame waits in the packet buffer,
     /// nothing waits to be sent. Frames that the driver holds are not the device's to know.
     pub fn is_idle(&self) -> bool {

@@ -105,7 +105,7 @@ pub(crate) enum Role {
     Still,
 }
 
-pub(super) static ROLES: &[(&Register, Role)] = &[
+static ROLES: &[(&Register, Role)] = &[
     (&spec::CTRL, Role::Ctrl),
     (&spec::STATUS, Role::Status),
     (&spec::I2CCTL, Role::I2cctl),

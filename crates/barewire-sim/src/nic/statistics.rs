@@ -3,7 +3,7 @@
 use barewire_spec::ixgbe::{OCTETS_HIGH_MASK, QueueStatisticsMap, limits};
 
 use super::doorbell::QUEUES;
-use super::roles::{ROLES, Role};
+use super::roles;
 
 /// Statistics indices that queues are mapped to.
 pub(crate) const INDICES: usize = 16;
@@ -251,7 +251,7 @@ impl Statistics {
 
     /// Clears all counters, as at power-on. What was counted in all is kept.
     pub(crate) fn restart(&mut self) {
-        for (counter, _, _) in named() {
+        for (_, counter) in roles::counters() {
             for index in 0..INDICES {
                 self.clear_at(counter, index, self.total(counter, index));
             }
@@ -354,21 +354,6 @@ impl Statistics {
         self.clear_at(counter, index, total);
         (low(value >> 32) & OCTETS_HIGH_MASK, latch.is_some())
     }
-}
-
-/// All counters, with the datasheet's names, and how many statistics indices each has. Those of
-/// bytes, which are two registers, have the name that is left without `L` and `H`.
-pub(crate) fn named() -> impl Iterator<Item = (Counter, &'static str, usize)> {
-    ROLES.iter().filter_map(|(register, role)| {
-        let name = register.name;
-        let (counter, name) = match *role {
-            Role::Count(counter) => (counter, name),
-            Role::OctetsLow(counter) => (counter, name.trim_end_matches(['L', '_'])),
-            _ => return None,
-        };
-        let indices = usize::try_from(register.count()).unwrap_or(INDICES);
-        Some((counter, name, indices.min(INDICES)))
-    })
 }
 
 fn low(value: u64) -> u32 {

@@ -13,7 +13,7 @@ use super::delivery::{self, Delivery, MOST_BEFORE_TAG, Target, Trouble, write_ba
 use super::interrupt::Causes;
 use super::model::Model;
 use super::packet_buffer::Arrival;
-use super::parse::{Headers, Network, Transport, parse};
+use super::parse::{Headers, Network, Transport, parse_again};
 use super::receive::Burst;
 use super::statistics::FCS;
 
@@ -231,7 +231,7 @@ impl<'a> Burst<'a> {
         let Some(most) = queue.coalesce.filter(|_| self.port.strip_fcs) else {
             return false;
         };
-        let headers = parse(frame, self.filter.tags);
+        let headers = parse_again(frame, self.filter.tags);
         if !queue.strip_tag || arrival.vlan.is_none() {
             return self.coalesce_shown(frame, &headers, 0, arrival, most);
         }

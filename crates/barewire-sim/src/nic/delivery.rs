@@ -8,7 +8,7 @@ use super::filter::Filter;
 use super::header_split::Division;
 use super::iommu::{Descriptor, Fault, Iommu};
 use super::packet_buffer::Arrival;
-use super::parse::parse;
+use super::parse::parse_again;
 use super::queue::RxQueue;
 use super::window::Window;
 
@@ -135,7 +135,7 @@ impl<'a> Target<'a, '_> {
         let mut at = done;
         let mut division = match self.queue.split {
             Some(split) if done == 0 => {
-                let headers = parse(frame, self.filter.tags);
+                let headers = parse_again(frame, self.filter.tags);
                 split.divide(frame, &headers, frame.len() - total)
             }
             _ => Division::default(),

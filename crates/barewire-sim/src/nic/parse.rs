@@ -66,6 +66,7 @@ pub(crate) enum Transport {
 }
 
 /// The headers of one frame.
+#[allow(clippy::struct_excessive_bools)] // facts that do not exclude each other
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Headers {
     /// The VLAN tag, if the frame has one.
@@ -88,6 +89,8 @@ pub(crate) struct Headers {
     pub(crate) extended: bool,
     /// It is a piece of a packet.
     pub(crate) fragment: bool,
+    /// It has tags, or is a fragment, or no IP packet.
+    pub(crate) odd: bool,
 }
 
 impl Headers {
@@ -109,7 +112,8 @@ fn narrow(position: usize) -> u16 {
 }
 
 /// Parses a frame without FCS.
-#[inline]
+#[inline(always)]
+#[allow(clippy::inline_always)] // once a frame: most of what it finds is known when it is compiled
 pub(crate) fn parse(frame: &[u8], tags: Tags) -> Headers {
     if let Some(first) = frame.first_chunk::<54>()
         && let Some(headers) = usual(first, frame.len())
@@ -120,8 +124,15 @@ pub(crate) fn parse(frame: &[u8], tags: Tags) -> Headers {
     any(frame, tags)
 }
 
+/// Parses a frame once more, on rare ways.
+#[inline(never)]
+pub(crate) fn parse_again(frame: &[u8], tags: Tags) -> Headers {
+    any(frame, tags)
+}
+
 /// Parses an untagged IPv4 packet without options that carries UDP or TCP: nearly all there are.
-#[inline]
+#[inline(always)]
+#[allow(clippy::inline_always)] // see `parse`
 fn usual(first: &[u8; 54], length: usize) -> Option<Headers> {
     let [kind, total, fragment] =
         [12, 16, 20].map(|at| u16::from_be_bytes([first[at], first[at + 1]]));
@@ -146,12 +157,17 @@ fn usual(first: &[u8; 54], length: usize) -> Option<Headers> {
         kind: kind | packet_type::IPV4,
         extended: false,
         fragment: false,
+        odd: false,
     })
 }
 
 /// Parses any frame.
+#[inline(never)]
 fn any(frame: &[u8], tags: Tags) -> Headers {
-    let mut headers = Headers::default();
+    let mut headers = Headers {
+        odd: true,
+        ..Headers::default()
+    };
     let Some(mut ethertype) = word(frame, 12) else {
         return headers;
     };
@@ -178,6 +194,7 @@ fn any(frame: &[u8], tags: Tags) -> Headers {
         IPV6 => parse_v6(frame, l3, &mut headers),
         _ => {}
     }
+    headers.odd = headers.tags() > 0 || headers.fragment || headers.network == Network::None;
     headers
 }
 

@@ -62,7 +62,8 @@ impl Ring {
     }
 
     /// The descriptor at the head, with what [`descriptors`](Self::descriptors) found.
-    #[inline]
+    #[inline(always)]
+    #[allow(clippy::inline_always)] // once a frame
     pub(super) fn at_head<'a>(
         &mut self,
         descriptors: &'a [Descriptor],
@@ -120,7 +121,7 @@ pub(super) struct RxQueue {
     pub(super) coalesce: Option<usize>,
     /// The longest frame it takes, in bytes without FCS, if it has a limit of its own.
     pub(super) longest: Option<usize>,
-    /// Frames go to buffers as they are: none of the three above.
+    /// Frames go to buffers as they are: none of the four above.
     pub(super) plain: bool,
     /// The interrupt causes of a delivered frame.
     pub(super) cause: u64,
@@ -130,7 +131,8 @@ pub(super) struct RxQueue {
 impl RxQueue {
     /// Notes whether frames go to buffers as they are.
     pub(super) fn decide_plain(&mut self) {
-        self.plain = !self.strip_tag && self.split.is_none() && self.coalesce.is_none();
+        let divided = self.split.is_some() || self.coalesce.is_some();
+        self.plain = !self.strip_tag && !divided && self.longest.is_none();
     }
 }
 

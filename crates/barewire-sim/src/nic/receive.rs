@@ -184,13 +184,20 @@ impl Burst<'_> {
             status |= BAD;
         }
         let headers = parse(frame, self.filter.tags);
-        if headers.network == Network::None
-            && let Some(control) = pause::control(frame)
-            && self.controlled(bytes, control)
-        {
-            return;
+        let mut largest = self.port.largest;
+        if headers.odd {
+            largest += headers.tags();
+            if headers.vlan.is_some() {
+                status |= TAGGED;
+            }
+            if headers.network == Network::None
+                && let Some(control) = pause::control(frame)
+                && self.controlled(bytes, control)
+            {
+                return;
+            }
         }
-        if bytes + FCS > self.port.largest + headers.tags() {
+        if bytes + FCS > largest {
             self.statistics.oversize(bytes);
             return;
         }
@@ -212,9 +219,6 @@ impl Burst<'_> {
         if acceptance == Acceptance::Inexact {
             status |= INEXACT;
         }
-        if headers.vlan.is_some() {
-            status |= TAGGED;
-        }
         let mut arrival = Arrival {
             info: u64::from(hash.kind) | u64::from(headers.kind) << 4 | u64::from(hash.value) << 32,
             status,
@@ -225,7 +229,7 @@ impl Burst<'_> {
         if self.steered {
             self.redirect(frame, &headers, &mut arrival);
         }
-        if headers.fragment || headers.outer {
+        if headers.odd {
             self.unusual(frame, &headers, &mut arrival);
         }
         if !self.port.strip_fcs {
@@ -302,13 +306,9 @@ impl Burst<'_> {
             return Some(done);
         }
         let number = arrival.queue;
-        let queue = self.queues.get_mut(number)?;
+        let mut queue = self.queues.get_mut(number)?;
         if !queue.ring.enabled || queue.ring.broken {
             // Frames for a queue that does not run are dropped, whatever SRRCTL says.
-            self.statistics.dropped(number);
-            return None;
-        }
-        if queue.longest.is_some_and(|longest| frame.len() > longest) {
             self.statistics.dropped(number);
             return None;
         }
@@ -317,10 +317,16 @@ impl Burst<'_> {
             self.descriptors = queue.ring.descriptors(self.iommu);
             self.window = self.iommu.window(queue.hint);
         }
-        if queue.coalesce.is_some() && done == 0 && self.coalesce(frame, arrival) {
-            return None;
+        if !queue.plain {
+            if queue.longest.is_some_and(|longest| frame.len() > longest) {
+                self.statistics.dropped(number);
+                return None;
+            }
+            if queue.coalesce.is_some() && done == 0 && self.coalesce(frame, arrival) {
+                return None;
+            }
+            queue = self.queues.get_mut(number)?;
         }
-        let queue = self.queues.get_mut(number)?;
         let mut ring = Target {
             queue,
             filter: self.filter,

@@ -1,9 +1,12 @@
 //! Frames on their way through a program.
+#![allow(unsafe_code)]
 
 use std::fmt;
+use std::mem::MaybeUninit;
 
 use crate::depot::CHUNK;
 use crate::packet::RawPacket;
+use crate::pool::PoolId;
 use crate::{Packet, PacketMut, PacketRef, Pool};
 
 /// Empty buffers that a batch carries from a transmit ring back to a receive ring.
@@ -20,12 +23,13 @@ const SPARE: usize = 8 * CHUNK;
 /// Dropping or clearing a batch gives its buffers back to their pool.
 pub struct Batch {
     pool: Option<Pool>,
-    packets: Box<[RawPacket]>,
-    /// The frames are `packets[start..end]`.
-    start: usize,
-    end: usize,
-    spare: Box<[u32; SPARE]>,
-    spares: usize,
+    /// That pool's number, at hand.
+    pool_id: PoolId,
+    /// Never more than `capacity`, which is allocated.
+    packets: Vec<RawPacket>,
+    capacity: usize,
+    /// Never more than [`SPARE`], which is allocated.
+    spare: Vec<u32>,
 }
 
 /// A packet that a batch did not take.
@@ -47,37 +51,34 @@ impl Batch {
         let capacity = capacity.clamp(1, Self::MOST);
         Self {
             pool: None,
-            packets: std::iter::repeat_with(RawPacket::default)
-                .take(capacity)
-                .collect(),
-            start: 0,
-            end: 0,
-            spare: Box::new([0; SPARE]),
-            spares: 0,
+            pool_id: PoolId::NONE,
+            packets: Vec::with_capacity(capacity),
+            capacity,
+            spare: Vec::with_capacity(SPARE),
         }
     }
 
     /// Number of frames.
     #[inline]
     pub fn len(&self) -> usize {
-        self.end - self.start
+        self.packets.len()
     }
 
     /// Whether there is no frame.
     #[inline]
     pub fn is_empty(&self) -> bool {
-        self.start == self.end
+        self.packets.is_empty()
     }
 
     /// Most frames it holds.
     pub fn capacity(&self) -> usize {
-        self.packets.len()
+        self.capacity
     }
 
     /// How many frames can be added.
     #[inline]
     pub fn room(&self) -> usize {
-        self.packets.len() - self.len()
+        self.capacity - self.packets.len()
     }
 
     /// The pool whose buffers it holds at the moment.
@@ -88,19 +89,21 @@ impl Batch {
     /// The frames, to read.
     pub fn iter(&self) -> impl Iterator<Item = PacketRef<'_>> {
         let pool = self.pool.as_ref().map(Pool::inner);
-        self.frames()
+        // a batch with frames has a pool
+        self.packets
             .iter()
-            .filter_map(move |raw| Some(PacketRef { pool: pool?, raw }))
+            .filter_map(move |raw| Some(PacketRef::new(pool?, raw)))
     }
 
     /// The frames, to change.
     #[inline]
     pub fn iter_mut(&mut self) -> impl Iterator<Item = PacketMut<'_>> {
         let pool = self.pool.as_ref().map(Pool::inner);
-        // a batch with frames has a pool
-        self.packets[self.start..self.end]
-            .iter_mut()
-            .filter_map(move |raw| Some(PacketMut { pool: pool?, raw }))
+        let pool = pool.map(|pool| (pool, pool.memory()));
+        self.packets.iter_mut().filter_map(move |raw| {
+            let (pool, memory) = pool?;
+            Some(PacketMut::within(pool, memory, raw))
+        })
     }
 
     /// Adds a packet behind the others.
@@ -120,24 +123,15 @@ impl Batch {
                 full: false,
             });
         }
-        let raw = packet.take_raw();
-        self.make_contiguous_room(1);
-        self.packets[self.end] = raw;
-        self.end += 1;
+        self.packets.push(packet.take_raw());
         Ok(())
     }
 
     /// Takes the last frame out.
     pub fn pop(&mut self) -> Option<Packet> {
-        if self.is_empty() {
-            return None;
-        }
-        let pool = self.pool.clone()?;
-        self.end -= 1;
-        Some(Packet::from_raw(
-            pool,
-            std::mem::take(&mut self.packets[self.end]),
-        ))
+        let pool = self.pool.as_ref()?;
+        let raw = self.packets.pop()?;
+        Some(Packet::from_raw(pool.clone(), raw))
     }
 
     /// Fills up to `count` frames of `len` bytes each from a pool, for a program that sends of its
@@ -149,13 +143,13 @@ impl Batch {
             return 0;
         }
         let count = count.min(self.room());
-        self.make_contiguous_room(count);
         for got in 0..count {
-            let Some(index) = self.take_spare().or_else(|| pool.inner().depot().take()) else {
+            let spare = self.spare.pop();
+            let Some(start) = spare.or_else(|| pool.inner().depot().take()) else {
                 return got;
             };
-            self.packets[self.end] = RawPacket::single(index, pool.headroom(), len);
-            self.end += 1;
+            self.packets
+                .push(RawPacket::single(start, pool.headroom(), len));
         }
         count
     }
@@ -163,119 +157,132 @@ impl Batch {
     /// Keeps the frames for which `keep` is true, in order, and drops the others.
     pub fn retain(&mut self, mut keep: impl FnMut(PacketMut<'_>) -> bool) {
         let Some(pool) = &self.pool else { return };
-        let mut kept = self.start;
-        for at in self.start..self.end {
-            let mut raw = std::mem::take(&mut self.packets[at]);
-            if keep(PacketMut {
-                pool: pool.inner(),
-                raw: &mut raw,
-            }) {
-                self.packets[kept] = raw;
-                kept += 1;
-            } else {
-                pool.inner().give_back(&raw);
+        self.packets.retain_mut(|raw| {
+            let kept = keep(PacketMut::new(pool.inner(), raw));
+            if !kept {
+                pool.inner().give_back(raw.alias());
             }
-        }
-        self.end = kept;
+            kept
+        });
     }
 
     /// Drops all frames.
     pub fn clear(&mut self) {
         if let Some(pool) = &self.pool {
-            for raw in &mut self.packets[self.start..self.end] {
-                pool.inner().give_back(&std::mem::take(raw));
+            for raw in self.packets.drain(..) {
+                pool.inner().give_back(raw);
             }
         }
-        self.start = 0;
-        self.end = 0;
     }
 
     /// Gives the empty buffers it carries back to the pool.
     fn flush(&mut self) {
         if let Some(pool) = &self.pool {
-            pool.inner().depot().put(&self.spare[..self.spares]);
+            pool.inner().depot().put(&self.spare);
         }
-        self.spares = 0;
+        self.spare.clear();
     }
 
     /// Makes `pool` the one whose packets it holds; false while it holds another's.
     #[inline]
     pub(crate) fn bind(&mut self, pool: &Pool) -> bool {
-        match &self.pool {
-            Some(bound) if bound.is(pool) => true,
-            Some(_) if !self.is_empty() => false,
-            _ => {
-                self.flush();
-                self.pool = Some(pool.clone());
-                true
-            }
+        self.carries(pool) || self.rebind(pool)
+    }
+
+    #[cold]
+    fn rebind(&mut self, pool: &Pool) -> bool {
+        if !self.is_empty() {
+            return false;
         }
+        self.flush();
+        self.pool = Some(pool.clone());
+        self.pool_id = pool.id();
+        true
     }
 
-    /// Frames in order, to be filled: `count` places behind the last. The caller says afterwards
-    /// with [`grow`](Self::grow) how many it filled.
+    /// Whether what it holds is of `pool`.
     #[inline]
-    pub(crate) fn vacant(&mut self, count: usize) -> &mut [RawPacket] {
-        self.make_contiguous_room(count);
-        &mut self.packets[self.end..self.end + count]
+    pub(crate) fn carries(&self, pool: &Pool) -> bool {
+        self.pool_id == pool.id()
     }
 
+    /// The number of the pool that what it holds is of.
     #[inline]
-    pub(crate) fn grow(&mut self, count: usize) {
-        self.end = (self.end + count).min(self.packets.len());
+    pub(crate) fn pool_id(&self) -> PoolId {
+        self.pool_id
     }
 
+    /// `most` places behind the last frame. The caller fills them in order and says with
+    /// [`grow`](Self::grow) how many.
+    ///
+    /// # Safety
+    /// `most` is at most [`room`](Self::room).
     #[inline]
-    fn make_contiguous_room(&mut self, count: usize) {
-        if self.start > 0 && self.end + count > self.packets.len() {
-            self.packets[..self.end].rotate_left(self.start);
-            self.end -= self.start;
-            self.start = 0;
+    pub(crate) unsafe fn vacant(&mut self, most: usize) -> &mut [MaybeUninit<RawPacket>] {
+        let vacant = self.packets.spare_capacity_mut();
+        // SAFETY: there are at least `room` of them: `capacity` were allocated.
+        unsafe { vacant.get_unchecked_mut(..most) }
+    }
+
+    /// Makes the first `count` vacant places frames.
+    ///
+    /// # Safety
+    /// They were filled with handles of the pool that it is bound to, and nobody else has a handle
+    /// of the same buffers.
+    #[inline]
+    pub(crate) unsafe fn grow(&mut self, count: usize) {
+        // SAFETY: the places are initialised, says the caller, and `vacant` had them from the
+        // allocation.
+        unsafe { self.packets.set_len(self.packets.len() + count) };
+    }
+
+    /// Adds a frame of the pool that it is bound to, if there is room.
+    pub(crate) fn add(&mut self, frame: RawPacket) {
+        if self.room() > 0 {
+            self.packets.push(frame);
         }
     }
 
     #[inline]
     pub(crate) fn frames(&self) -> &[RawPacket] {
-        &self.packets[self.start..self.end]
+        &self.packets
     }
 
     /// Forgets the first `count` frames, whose buffers someone else owns now.
     #[inline]
     pub(crate) fn moved_out(&mut self, count: usize) {
-        self.start = (self.start + count).min(self.end);
-        if self.start == self.end {
-            self.start = 0;
-            self.end = 0;
+        if count == self.packets.len() {
+            self.packets.clear();
+        } else {
+            self.move_up(count);
         }
+    }
+
+    #[cold]
+    fn move_up(&mut self, count: usize) {
+        self.packets.drain(..count.min(self.packets.len()));
     }
 
     /// A chunk of the empty buffers it carries for `pool`.
     #[inline]
     pub(crate) fn take_spare_chunk(&mut self, pool: &Pool) -> Option<[u32; CHUNK]> {
-        if !self.pool.as_ref().is_some_and(|bound| bound.is(pool)) {
+        if !self.carries(pool) {
             return None;
         }
-        let at = self.spares.checked_sub(CHUNK)?;
-        let chunk = self.spare[at..].first_chunk::<CHUNK>()?;
-        self.spares = at;
-        Some(*chunk)
+        let (rest, chunk) = self.spare.split_last_chunk::<CHUNK>()?;
+        let (rest, chunk) = (rest.len(), *chunk);
+        self.spare.truncate(rest);
+        Some(chunk)
     }
 
-    fn take_spare(&mut self) -> Option<u32> {
-        self.spares = self.spares.checked_sub(1)?;
-        self.spare.get(self.spares).copied()
-    }
-
-    /// Room for `count` empty buffers of `pool`, if it carries that pool's and has so much.
-    #[inline]
-    pub(crate) fn spare_room(&mut self, pool: &Pool, count: usize) -> Option<&mut [u32]> {
-        if !self.pool.as_ref().is_some_and(|bound| bound.is(pool)) {
-            return None;
+    /// Takes empty buffers of `pool`: to carry them, if it carries that pool's and has room, else
+    /// home to the pool.
+    pub(crate) fn take_empty(&mut self, pool: &Pool, buffers: &[u32]) {
+        if self.carries(pool) && self.spare.len() + buffers.len() <= SPARE {
+            self.spare.extend_from_slice(buffers);
+        } else {
+            pool.inner().depot().put(buffers);
         }
-        let at = self.spares;
-        let room = self.spare.get_mut(at..at + count)?;
-        self.spares += count;
-        Some(room)
     }
 }
 

@@ -61,6 +61,16 @@ pub enum DmaError {
         /// Size of the region.
         size: usize,
     },
+    /// A pool or a ring where there is one already.
+    #[error(
+        "{len} bytes at offset {offset} of a DMA region already belong to a pool or a ring: give each a region or a range of its own"
+    )]
+    Claimed {
+        /// First byte.
+        offset: usize,
+        /// Number of bytes.
+        len: usize,
+    },
     /// A batch holds packets of one pool at a time.
     #[error("the batch holds packets of another pool: send or clear it first")]
     OtherPool,

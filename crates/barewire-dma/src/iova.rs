@@ -11,11 +11,13 @@ pub struct Iova(u64);
 
 impl Iova {
     /// The address with this value.
+    #[inline]
     pub const fn new(value: u64) -> Self {
         Self(value)
     }
 
     /// The value to write into a descriptor or a register.
+    #[inline]
     pub const fn get(self) -> u64 {
         self.0
     }

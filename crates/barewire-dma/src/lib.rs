@@ -6,14 +6,15 @@
 //! - [`DmaRegion`]: memory that does not move, on hugepages where there are some.
 //! - [`DmaMap`], [`Domain`], [`Mapping`]: which addresses ([`Iova`]) a device uses for it.
 //! - [`Pool`]: a region cut into buffers; [`Packet`] and [`Batch`]: buffers with a frame in them.
-//! - [`Lent`]: the buffers that a device has at the moment, in ring order.
-//! - [`DescriptorRing`] and [`Ring`]: the ring itself, as atomics.
+//! - [`RxRing`], [`TxRing`]: the buffers that a device has at the moment, and the way there and
+//!   back. A driver says what its descriptors look like: [`RxFormat`], [`TxFormat`].
+//! - [`DescriptorRing`] and [`Ring`]: the descriptors, and who may touch which.
 //!
 //! # Who owns a buffer
 //!
-//! A buffer has one owner at any time: its pool, a batch, a packet, or a ring's [`Lent`]. The
-//! handles can't be copied or made from a number, so use after free, double send and aliasing
-//! between two packets can't be written in safe code.
+//! A buffer has one owner at any time: its pool, a batch, a packet, or a ring. The handles can't be
+//! copied or made from a number, so use after free, double send and aliasing between two packets
+//! can't be written in safe code.
 //!
 //! # What is assumed of the device
 //!
@@ -33,24 +34,34 @@
 )]
 
 mod batch;
+mod claim;
 mod depot;
+mod descriptor_ring;
 mod domain;
 mod error;
 mod iova;
-mod lent;
+mod lanes;
 mod packet;
 mod pool;
 mod region;
 mod ring;
+mod rx_ring;
 mod segments;
+#[cfg(test)]
+mod tests;
+mod translation;
+mod tx_ring;
 
 pub use batch::{Batch, PushError};
+pub use descriptor_ring::DescriptorRing;
 pub use domain::{DmaMap, Domain, Layout, Mapping};
 pub use error::DmaError;
 pub use iova::Iova;
-pub use lent::{Lent, Slot};
+pub use lanes::Lanes;
 pub use packet::{Packet, PacketMut, PacketRef};
 pub use pool::{Pool, PoolConfig};
 pub use region::{DmaRegion, Pages};
-pub use ring::{DescriptorRing, Ring, Word};
+pub use ring::{Ring, Word};
+pub use rx_ring::{RxFormat, RxRing};
 pub use segments::Segments;
+pub use tx_ring::{Part, Sent, TxFormat, TxRing};

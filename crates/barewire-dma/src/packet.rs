@@ -1,77 +1,195 @@
 //! A frame in one or several buffers, with one owner.
 
 use std::fmt;
+use std::ops::RangeInclusive;
 
-use crate::Pool;
-use crate::pool::PoolInner;
+use crate::lanes::{GROUP, Group};
+use crate::pool::{Memory, PoolInner};
 use crate::segments::Segments;
+use crate::{Lanes, Pool};
 
 /// The handle of a frame: eight bytes, moved by value. Not `Copy`: a copy would be a second owner.
 ///
-/// A frame of several buffers has its first one here and the others linked behind it in the pool.
+/// It says where in its pool's region the frame's first byte lies, so that neither the program nor
+/// a descriptor takes more than an addition to find it. From the lowest bit: 32 bits of place, 16 of
+/// length, 15 that say how far the place is from the start of its buffer, and one that says that
+/// the frame goes on in another buffer, linked behind this one in the pool. The length stands
+/// where the ixgbe family's receive descriptors have it.
 ///
-/// What every handle keeps, and the safety of [`PoolInner::bytes`] rests on: the index is that of a
-/// place of its pool, and `offset + len` is at most the pool's headroom and data room together.
-/// (The default, a frame of nothing in place 0, keeps it in every pool.) No code outside this crate
-/// makes one or pairs it with another pool.
-#[derive(Debug, Default)]
-#[repr(C)]
-pub(crate) struct RawPacket {
-    /// Index of the buffer in the low 24 bits, number of buffers in the upper 8.
-    buffer: u32,
-    pub(crate) offset: u16,
-    pub(crate) len: u16,
-}
+/// What every handle keeps, and the safety of [`Memory`] rests on: its place less its offset is the
+/// start of a buffer of its pool, and offset and length together are at most the pool's headroom
+/// and data room. ([`NOTHING`](Self::NOTHING) is no buffer: no bytes, at the start of the region.)
+/// No code outside this crate makes one or pairs it with another pool.
+#[derive(Debug)]
+#[repr(transparent)]
+pub(crate) struct RawPacket(u64);
 
-/// The bits of a buffer's index; the others say how many buffers follow or whose it is.
-pub(crate) const INDEX: u32 = (1 << 24) - 1;
+/// Where a handle has the length.
+const LEN: u32 = 32;
+const OFFSET: u32 = 48;
+const MORE: u64 = 1 << 63;
 
+#[allow(clippy::cast_possible_truncation)] // each field is cut out of its own bits
 impl RawPacket {
-    /// A frame in the one buffer `index`.
+    /// The handle of no buffer. No offset is so large: it is at most 1,024 + 16,384.
+    pub(crate) const NOTHING: Self = Self(0x7fff << OFFSET);
+
+    /// A frame of `len` bytes, `offset` bytes behind the start of the one buffer it is in.
     #[inline]
-    pub(crate) fn single(index: u32, offset: u16, len: u16) -> Self {
-        Self {
-            buffer: index & INDEX | 1 << 24,
-            offset,
-            len,
-        }
+    pub(crate) fn single(start: u32, offset: u16, len: u16) -> Self {
+        Self(Template::new(offset).fill(u64::from(start), u64::from(len)))
+    }
+
+    /// Where in the region its first byte lies.
+    #[inline]
+    pub(crate) fn at(&self) -> u32 {
+        self.0 as u32
+    }
+
+    /// Bytes in this buffer.
+    #[inline]
+    pub(crate) fn len(&self) -> u16 {
+        (self.0 >> LEN) as u16
+    }
+
+    /// How far its first byte is from the start of the buffer.
+    #[inline]
+    pub(crate) fn offset(&self) -> u16 {
+        (self.0 >> OFFSET) as u16 & 0x7fff
+    }
+
+    /// The start of its buffer, by which pools and rings know it.
+    #[inline]
+    pub(crate) fn start(&self) -> u32 {
+        self.at().wrapping_sub(u32::from(self.offset()))
+    }
+
+    /// Whether the frame goes on in another buffer.
+    #[inline]
+    pub(crate) fn more(&self) -> bool {
+        self.0 >> 63 != 0
+    }
+
+    /// Itself as a word, to make a descriptor from.
+    #[inline]
+    pub(crate) fn handle(&self) -> Handles<u64> {
+        Handles(self.0)
     }
 
     #[inline]
-    pub(crate) fn index(&self) -> u32 {
-        self.buffer & INDEX
+    pub(crate) fn is_nothing(&self) -> bool {
+        self.0 == Self::NOTHING.0
     }
 
     #[inline]
-    pub(crate) fn segments(&self) -> u32 {
-        self.buffer >> 24
+    pub(crate) fn set_more(&mut self) {
+        self.0 |= MORE;
+    }
+
+    fn set(&mut self, offset: u16, len: u16) {
+        let more = self.0 & MORE;
+        *self = Self::single(self.start(), offset, len);
+        self.0 |= more;
     }
 
     /// A second handle, to walk a frame with while its owner is borrowed. Nothing is given back
     /// through it.
+    #[inline]
     pub(crate) fn alias(&self) -> Self {
-        Self {
-            buffer: self.buffer,
-            offset: self.offset,
-            len: self.len,
-        }
+        Self(self.0)
     }
 
-    pub(crate) fn set_segments(&mut self, segments: u8) {
-        self.buffer = self.index() | u32::from(segments) << 24;
-    }
-
+    #[inline]
     pub(crate) fn into_bits(self) -> u64 {
-        u64::from(self.buffer) << 32 | u64::from(self.offset) << 16 | u64::from(self.len)
+        self.0
     }
 
-    #[allow(clippy::cast_possible_truncation)] // each field is cut out of its own bits
+    #[inline]
     pub(crate) fn from_bits(bits: u64) -> Self {
+        Self(bits)
+    }
+}
+
+/// What the handles of frames have in common that begin at the same offset of their buffers.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Template(u64);
+
+impl Template {
+    #[inline]
+    pub(crate) fn new(offset: u16) -> Self {
+        Self(u64::from(offset) << OFFSET | u64::from(offset))
+    }
+
+    /// The handles of frames in the buffers that begin at these starts, of so many bytes.
+    #[inline]
+    pub(crate) fn fill<W: Lanes>(self, start: W, len: W) -> W {
+        (start | len << LEN).plus(self.0)
+    }
+}
+
+/// The handles of a frame or a group of frames, to make descriptors from: words without owners.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Handles<W>(W);
+
+impl Handles<Group> {
+    #[inline]
+    pub(crate) fn of(frames: &[RawPacket; GROUP]) -> Self {
+        Self(Group::from(frames.each_ref().map(|frame| frame.0)))
+    }
+}
+
+impl<W: Lanes> Handles<W> {
+    /// What is set where [`unusual`](Self::unusual) finds something: the carry of a length that is
+    /// too long, the borrow of one that is too short, or that the frame goes on.
+    pub(crate) const UNUSUAL: u64 = 1 << OFFSET | MORE;
+
+    /// Where the first bytes lie.
+    #[inline]
+    pub(crate) fn at(self) -> W {
+        self.0 & 0xffff_ffff
+    }
+
+    /// Bytes in these buffers.
+    #[inline]
+    pub(crate) fn len(self) -> W {
+        self.0 >> LEN & 0xffff
+    }
+
+    /// The starts of the buffers of frames that are in one buffer each.
+    #[inline]
+    pub(crate) fn start(self) -> W {
+        self.at() - (self.0 >> OFFSET)
+    }
+
+    /// Sets a bit of [`UNUSUAL`](Self::UNUSUAL) where a frame is in several buffers, or its length
+    /// is out of bounds. Other bits mean nothing.
+    #[inline]
+    pub(crate) fn unusual(self, bounds: Bounds) -> W {
+        let len = self.0 & 0xffff << LEN;
+        len.plus(bounds.over) | len.minus(bounds.under) | self.0 & MORE
+    }
+}
+
+/// Bounds of a length, as what is to be added to it and taken from it where a handle has it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Bounds {
+    over: u64,
+    under: u64,
+}
+
+impl Bounds {
+    #[inline]
+    pub(crate) fn new(lens: &RangeInclusive<u16>) -> Self {
         Self {
-            buffer: (bits >> 32) as u32,
-            offset: (bits >> 16) as u16,
-            len: bits as u16,
+            over: u64::from(u16::MAX - lens.end()) << LEN,
+            under: u64::from(*lens.start()) << LEN,
         }
+    }
+}
+
+impl Default for RawPacket {
+    fn default() -> Self {
+        Self::NOTHING
     }
 }
 
@@ -102,18 +220,12 @@ impl Packet {
 
     /// The packet, to read.
     pub fn as_ref(&self) -> PacketRef<'_> {
-        PacketRef {
-            pool: self.pool.inner(),
-            raw: &self.raw,
-        }
+        PacketRef::new(self.pool.inner(), &self.raw)
     }
 
     /// The packet, to change.
     pub fn as_mut(&mut self) -> PacketMut<'_> {
-        PacketMut {
-            pool: self.pool.inner(),
-            raw: &mut self.raw,
-        }
+        PacketMut::new(self.pool.inner(), &mut self.raw)
     }
 
     /// Bytes of the frame, over all its segments, without FCS.
@@ -128,20 +240,22 @@ impl Packet {
 
     /// The bytes of the first segment: the whole frame unless [`PacketRef::segments`] has more.
     pub fn bytes(&self) -> &[u8] {
-        self.pool.inner().bytes(&self.raw)
+        self.pool.inner().memory().bytes(&self.raw)
     }
 
     /// The bytes of the first segment, to write.
     pub fn bytes_mut(&mut self) -> &mut [u8] {
-        self.pool.inner().bytes_mut(&mut self.raw)
+        self.pool.inner().memory().bytes_mut(&mut self.raw)
     }
 }
 
 impl Drop for Packet {
     fn drop(&mut self) {
-        // a packet moved into a batch has no segments left
+        // a packet moved into a batch has no buffer left
         let raw = self.take_raw();
-        self.pool.inner().give_back(&raw);
+        if !raw.is_nothing() {
+            self.pool.inner().give_back(raw);
+        }
     }
 }
 
@@ -156,23 +270,33 @@ impl fmt::Debug for Packet {
 /// A frame, to read, borrowed from a batch or a packet.
 #[derive(Clone, Copy)]
 pub struct PacketRef<'a> {
-    pub(crate) pool: &'a PoolInner,
-    pub(crate) raw: &'a RawPacket,
+    pool: &'a PoolInner,
+    memory: Memory<'a>,
+    raw: &'a RawPacket,
 }
 
 impl<'a> PacketRef<'a> {
+    #[inline]
+    pub(crate) fn new(pool: &'a PoolInner, raw: &'a RawPacket) -> Self {
+        Self {
+            pool,
+            memory: pool.memory(),
+            raw,
+        }
+    }
+
     /// The bytes of the first segment: the whole frame unless there are more.
     #[inline]
     pub fn bytes(self) -> &'a [u8] {
-        self.pool.bytes(self.raw)
+        self.memory.bytes(self.raw)
     }
 
     /// Bytes of the frame, over all its segments, without FCS.
     pub fn len(self) -> usize {
-        if self.raw.segments() <= 1 {
-            usize::from(self.raw.len)
-        } else {
+        if self.raw.more() {
             self.segments().map(<[u8]>::len).sum()
+        } else {
+            usize::from(self.raw.len())
         }
     }
 
@@ -204,17 +328,27 @@ impl fmt::Debug for PacketRef<'_> {
 
 /// A frame, to change, borrowed from a batch or a packet.
 pub struct PacketMut<'a> {
-    pub(crate) pool: &'a PoolInner,
-    pub(crate) raw: &'a mut RawPacket,
+    pool: &'a PoolInner,
+    /// The pool's, at hand: a loop over packets keeps it in a register.
+    memory: Memory<'a>,
+    raw: &'a mut RawPacket,
 }
 
-impl PacketMut<'_> {
+impl<'a> PacketMut<'a> {
+    #[inline]
+    pub(crate) fn new(pool: &'a PoolInner, raw: &'a mut RawPacket) -> Self {
+        Self::within(pool, pool.memory(), raw)
+    }
+
+    /// As [`new`](Self::new); `memory` is the pool's.
+    #[inline]
+    pub(crate) fn within(pool: &'a PoolInner, memory: Memory<'a>, raw: &'a mut RawPacket) -> Self {
+        Self { pool, memory, raw }
+    }
+
     /// The frame, to read.
     pub fn as_ref(&self) -> PacketRef<'_> {
-        PacketRef {
-            pool: self.pool,
-            raw: self.raw,
-        }
+        PacketRef::new(self.pool, self.raw)
     }
 
     /// Bytes of the frame, over all its segments, without FCS.
@@ -230,52 +364,53 @@ impl PacketMut<'_> {
     /// The bytes of the first segment: the whole frame unless there are more.
     #[inline]
     pub fn bytes(&self) -> &[u8] {
-        self.pool.bytes(self.raw)
+        self.memory.bytes(self.raw)
     }
 
     /// The bytes of the first segment, to write.
     #[inline]
     pub fn bytes_mut(&mut self) -> &mut [u8] {
-        self.pool.bytes_mut(self.raw)
+        self.memory.bytes_mut(self.raw)
     }
 
     /// Puts `bytes` more in front of the frame, out of the headroom, and returns them; `None` when
     /// the headroom is less.
     pub fn prepend(&mut self, bytes: u16) -> Option<&mut [u8]> {
-        let offset = self.raw.offset.checked_sub(bytes)?;
-        self.raw.len = self.raw.len.checked_add(bytes)?;
-        self.raw.offset = offset;
+        let offset = self.raw.offset().checked_sub(bytes)?;
+        let len = self.raw.len().checked_add(bytes)?;
+        self.raw.set(offset, len);
         Some(&mut self.bytes_mut()[..usize::from(bytes)])
     }
 
     /// Removes `bytes` from the front of the frame; `None`, and nothing is removed, when its first
     /// segment is shorter.
     pub fn trim_front(&mut self, bytes: u16) -> Option<()> {
-        self.raw.len = self.raw.len.checked_sub(bytes)?;
-        self.raw.offset += bytes; // at most the old end of the frame
+        let len = self.raw.len().checked_sub(bytes)?;
+        // at most the old end of the frame
+        self.raw.set(self.raw.offset() + bytes, len);
         Some(())
     }
 
     /// Puts `bytes` more behind a frame of one segment and returns them; `None` when its buffer
     /// has no such room or the frame has several segments.
     pub fn append(&mut self, bytes: u16) -> Option<&mut [u8]> {
-        let old = self.raw.len;
+        let old = self.raw.len();
         let len = old.checked_add(bytes)?;
-        let end = self.raw.offset.checked_add(len)?;
-        if end > self.pool.whole() || self.raw.segments() != 1 {
+        let end = self.raw.offset().checked_add(len)?;
+        if end > self.pool.whole() || self.raw.more() {
             return None;
         }
-        self.raw.len = len;
+        self.raw.set(self.raw.offset(), len);
         Some(&mut self.bytes_mut()[usize::from(old)..])
     }
 
     /// Cuts a frame of one segment to `len` bytes; `None`, and nothing is cut, when it is shorter
     /// already or has several segments.
     pub fn truncate(&mut self, len: u16) -> Option<()> {
-        if len > self.raw.len || self.raw.segments() != 1 {
+        if len > self.raw.len() || self.raw.more() {
             return None;
         }
-        self.raw.len = len;
+        self.raw.set(self.raw.offset(), len);
         Some(())
     }
 }
@@ -306,18 +441,15 @@ mod tests {
     #[test]
     fn a_handle_is_eight_bytes_and_survives_its_link_form() {
         assert_eq!(size_of::<RawPacket>(), 8);
-        let raw = RawPacket::from_bits(
-            RawPacket {
-                buffer: 0x0312_3456,
-                offset: 128,
-                len: 9728,
-            }
-            .into_bits(),
-        );
-        assert_eq!(
-            (raw.index(), raw.segments(), raw.offset, raw.len),
-            (0x12_3456, 3, 128, 9728)
-        );
+        for (start, offset, len) in [(0, 0, 0), (0xffff_0000, 128, 9728), (64, 17_408, u16::MAX)] {
+            let mut raw = RawPacket::single(start, offset, len);
+            assert!(!raw.more());
+            raw.set_more();
+            let raw = RawPacket::from_bits(raw.into_bits());
+            assert_eq!((raw.start(), raw.offset(), raw.len()), (start, offset, len));
+            assert_eq!(raw.at(), start + u32::from(offset));
+            assert!(raw.more());
+        }
     }
 
     #[test]

@@ -1,9 +1,12 @@
 //! A region cut into buffers for frames.
 #![allow(unsafe_code)]
 
+use std::marker::PhantomData;
+use std::ptr::NonNull;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use crate::claim::Claim;
 use crate::depot::Depot;
 use crate::packet::RawPacket;
 use crate::{DmaError, DmaRegion, Packet, Pages};
@@ -11,7 +14,7 @@ use crate::{DmaError, DmaRegion, Packet, Pages};
 /// How a pool is laid out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PoolConfig {
-    /// Number of buffers, 1 to 4,194,304.
+    /// Number of buffers, 1 to 4,194,304, and with headroom at most 4 GiB in all.
     pub buffers: usize,
     /// Bytes of a buffer that a device may fill, 64 to 16,384.
     pub data_room: usize,
@@ -53,15 +56,16 @@ pub struct Pool {
 
 #[derive(Debug)]
 pub(crate) struct PoolInner {
-    region: Arc<DmaRegion>,
-    stride: usize,
+    id: PoolId,
+    /// The whole region. A buffer starts at a multiple of `stride`, below `end`.
+    memory: Claim,
+    stride: u32,
+    end: u32,
     headroom: u16,
     data_room: u16,
-    /// How many places of `stride` bytes the region has: every index is below it.
-    places: u32,
     buffers: usize,
-    /// For a frame of several buffers: what follows the buffer of this index. Only the owner of
-    /// the frame reads or writes its links.
+    /// For a frame of several buffers: what follows each one. Only the owner of the frame reads or
+    /// writes its links.
     links: Box<[AtomicU64]>,
     depot: Depot,
 }
@@ -92,38 +96,45 @@ impl Pool {
         let stride = stride(config.headroom + config.data_room);
         // One buffer more on each page than fits, so that those across a page's end can be left out.
         let spare = config.buffers * stride / (2 << 20) + 1;
-        let region = DmaRegion::allocate((config.buffers + spare) * stride, config.pages)?;
-        let inside_one_page = |index: &usize| {
-            !region.is_huge()
-                || index * stride / region.page_size()
-                    == (index * stride + stride - 1) / region.page_size()
+        let bytes = (config.buffers + spare) * stride;
+        let (Ok(narrow_stride), Ok(_)) = (u32::try_from(stride), u32::try_from(bytes)) else {
+            return range("size of all buffers", bytes, "up to 4 GiB");
         };
-        let usable: Vec<u32> = (0..region.len() / stride)
+        let region = DmaRegion::allocate(bytes, config.pages)?;
+        let inside_one_page = |start: &usize| {
+            !region.is_huge()
+                || start / region.page_size() == (start + stride - 1) / region.page_size()
+        };
+        let usable: Vec<u32> = (0..config.buffers + spare)
+            .map(|index| index * stride)
             .filter(inside_one_page)
             .take(config.buffers)
-            .filter_map(|index| u32::try_from(index).ok())
+            .filter_map(|start| u32::try_from(start).ok())
             .collect();
-        let places = usable.last().map_or(0, |last| last + 1);
+        let end = usable.last().map_or(0, |last| last + narrow_stride);
         let depot = Depot::new(usable.len());
         depot.put(&usable);
         let narrow = |value| u16::try_from(value).unwrap_or(u16::MAX); // both checked above
         Ok(Self {
             inner: Arc::new(PoolInner {
-                stride,
+                id: PoolId::next(),
+                memory: Claim::new(&region, 0, region.len())?,
+                stride: narrow_stride,
+                end,
                 headroom: narrow(config.headroom),
                 data_room: narrow(config.data_room),
-                places,
                 buffers: usable.len(),
-                links: (0..places).map(|_| AtomicU64::new(0)).collect(),
+                links: (0..end / narrow_stride)
+                    .map(|_| AtomicU64::new(0))
+                    .collect(),
                 depot,
-                region,
             }),
         })
     }
 
     /// The memory of the pool, for mapping.
     pub fn region(&self) -> &Arc<DmaRegion> {
-        &self.inner.region
+        self.inner.memory.region()
     }
 
     /// Number of buffers, free or not.
@@ -149,7 +160,13 @@ impl Pool {
 
     /// Whether both handles are the same pool.
     pub fn is(&self, other: &Self) -> bool {
-        Arc::ptr_eq(&self.inner, &other.inner)
+        self.id() == other.id()
+    }
+
+    /// What tells it from all other pools.
+    #[inline]
+    pub(crate) fn id(&self) -> PoolId {
+        self.inner.id
     }
 
     /// A packet with these bytes, or `None` when the pool is empty or the bytes are more than one
@@ -158,30 +175,89 @@ impl Pool {
         let len = u16::try_from(bytes.len())
             .ok()
             .filter(|len| *len <= self.inner.data_room)?;
-        let index = self.inner.depot.take()?;
+        let start = self.inner.depot.take()?;
         let mut packet = Packet::from_raw(
             self.clone(),
-            RawPacket::single(index, self.inner.headroom, len),
+            RawPacket::single(start, self.inner.headroom, len),
         );
         packet.as_mut().bytes_mut().copy_from_slice(bytes);
         Some(packet)
     }
 
+    #[inline]
     pub(crate) fn inner(&self) -> &PoolInner {
         &self.inner
     }
 
-    /// Where the place `index` begins in the region.
-    pub(crate) fn offset_of(&self, index: u32) -> usize {
-        index as usize * self.inner.stride
+    /// The bytes from the first buffer's start to the last one's end.
+    pub(crate) fn extent(&self) -> usize {
+        self.inner.end as usize
     }
 
+    /// Where buffers may start, among them places that are none because a page ends there.
+    pub(crate) fn starts(&self) -> impl Iterator<Item = usize> {
+        (0..self.extent()).step_by(self.stride())
+    }
+
+    /// Distance between two starts.
     pub(crate) fn stride(&self) -> usize {
-        self.inner.stride
+        self.inner.stride as usize
+    }
+}
+
+/// The number of a pool, which no other pool of this process ever has, or that of none.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct PoolId(u64);
+
+impl PoolId {
+    /// No pool's number.
+    pub(crate) const NONE: Self = Self(0);
+
+    fn next() -> Self {
+        static LAST: AtomicU64 = AtomicU64::new(0);
+        Self(LAST.fetch_add(1, Ordering::Relaxed) + 1)
+    }
+}
+
+/// The bytes of a pool's buffers, found by handle.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Memory<'a> {
+    first: NonNull<u8>,
+    pool: PhantomData<&'a PoolInner>,
+}
+
+impl<'a> Memory<'a> {
+    /// The bytes of one buffer of a frame.
+    #[inline]
+    pub(crate) fn bytes(self, raw: &'a RawPacket) -> &'a [u8] {
+        let at = self.place(raw);
+        // SAFETY: `place` proves that the bytes lie in the pool's region, which the pool, borrowed
+        // for `'a`, keeps mapped. Whoever holds `&RawPacket` shares the buffer with readers only:
+        // the handle is unique, and a writer needs `&mut` of it.
+        unsafe { std::slice::from_raw_parts(at.as_ptr(), usize::from(raw.len())) }
     }
 
-    pub(crate) fn places(&self) -> u32 {
-        self.inner.places
+    /// The bytes of one buffer of a frame, to write.
+    #[inline]
+    pub(crate) fn bytes_mut<'b>(self, raw: &'b mut RawPacket) -> &'b mut [u8]
+    where
+        'a: 'b,
+    {
+        let at = self.place(raw);
+        // SAFETY: `place` proves that the bytes lie in the pool's region, which the pool, borrowed
+        // for longer than `'b`, keeps mapped. A buffer has one handle in this process, which is
+        // borrowed exclusively for as long as the slice lives, so no other slice into it exists.
+        unsafe { std::slice::from_raw_parts_mut(at.as_ptr(), usize::from(raw.len())) }
+    }
+
+    /// Where the bytes of a handle begin; `raw.len()` of them lie in the pool's region.
+    #[inline]
+    pub(crate) fn place(self, raw: &RawPacket) -> NonNull<u8> {
+        // SAFETY: a handle's place is its buffer's start and its offset, and offset and length
+        // together are at most headroom and data room, which `stride` is not less than (see
+        // `RawPacket`). So place and length together are at most `end`, which `Pool::new` chose
+        // within the region that begins at `first`.
+        unsafe { self.first.add(raw.at() as usize) }
     }
 }
 
@@ -190,66 +266,41 @@ impl PoolInner {
         &self.depot
     }
 
+    #[inline]
+    pub(crate) fn memory(&self) -> Memory<'_> {
+        Memory {
+            first: self.memory.first(),
+            pool: PhantomData,
+        }
+    }
+
     /// Bytes from the start of the headroom to the end of the buffer.
     pub(crate) fn whole(&self) -> u16 {
         self.headroom + self.data_room // at most 1,024 + 16,384
     }
 
-    /// The bytes of one segment.
-    #[inline]
-    pub(crate) fn bytes(&self, raw: &RawPacket) -> &[u8] {
-        let at = self.place(raw);
-        // SAFETY: `place` proves that the bytes lie inside the region, which `self` keeps mapped.
-        // Whoever holds `&RawPacket` shares the buffer with readers only: the handle is unique, and
-        // a writer needs `&mut` of it.
-        unsafe { std::slice::from_raw_parts(at, usize::from(raw.len)) }
-    }
-
-    /// The bytes of one segment, to write.
-    #[inline]
-    #[allow(clippy::mut_from_ref)] // the exclusive borrow is that of `raw`, which owns the buffer
-    pub(crate) fn bytes_mut<'a>(&'a self, raw: &'a mut RawPacket) -> &'a mut [u8] {
-        let at = self.place(raw);
-        // SAFETY: `place` proves that the bytes lie inside the region, which `self` keeps mapped.
-        // An index has one handle in this process, which is borrowed exclusively for as long as the
-        // slice lives, so no other slice into this buffer exists.
-        unsafe { std::slice::from_raw_parts_mut(at, usize::from(raw.len)) }
-    }
-
-    /// Where the bytes of a segment begin; `raw.len` of them lie in the region.
-    #[inline]
-    pub(crate) fn place(&self, raw: &RawPacket) -> *mut u8 {
-        debug_assert!(raw.index() < self.places && raw.offset + raw.len <= self.whole());
-        let offset = raw.index() as usize * self.stride + usize::from(raw.offset);
-        // SAFETY: a handle's index is below `places`, and its offset and length together are at
-        // most headroom and data room, which are at most `stride` (see `RawPacket`). So
-        // `offset + len` is at most `places * stride`, which `Pool::new` chose within the region.
-        unsafe { self.region.base().as_ptr().add(offset) }
-    }
-
-    /// The segment after the one with this index, in a frame of several.
-    pub(crate) fn link(&self, index: u32) -> RawPacket {
+    /// What follows this buffer, in a frame of several.
+    pub(crate) fn link(&self, raw: &RawPacket) -> RawPacket {
+        let index = raw.start() / self.stride;
         RawPacket::from_bits(self.links[index as usize].load(Ordering::Relaxed))
     }
 
-    /// Makes `next` the segment after the one with this index.
-    pub(crate) fn set_link(&self, index: u32, next: RawPacket) {
+    /// Lets the frame go on from this buffer to `next`.
+    pub(crate) fn set_link(&self, raw: &mut RawPacket, next: RawPacket) {
+        let index = raw.start() / self.stride;
         self.links[index as usize].store(next.into_bits(), Ordering::Relaxed);
+        raw.set_more();
     }
 
     /// Takes all buffers of a frame back.
-    pub(crate) fn give_back(&self, raw: &RawPacket) {
-        let segments = raw.segments();
-        let mut index = raw.index();
-        for left in (0..segments).rev() {
-            let next = if left > 0 {
-                self.link(index).index()
-            } else {
-                0
-            };
-            self.depot.put(&[index]);
-            index = next;
+    pub(crate) fn give_back(&self, raw: RawPacket) {
+        let mut left = raw;
+        while left.more() {
+            let next = self.link(&left);
+            self.depot.put(&[left.start()]);
+            left = next;
         }
+        self.depot.put(&[left.start()]);
     }
 }
 
@@ -295,6 +346,10 @@ mod tests {
             },
             PoolConfig {
                 headroom: 1025,
+                ..good
+            },
+            PoolConfig {
+                buffers: 1 << 22,
                 ..good
             },
         ] {

@@ -14,6 +14,7 @@ use rustix::fs::{
 use rustix::mm::{MapFlags, ProtFlags, mmap, munmap};
 
 use crate::DmaError;
+use crate::claim::Claims;
 
 /// Bytes of a hugepage on the machines that the ixgbe family lives in.
 const HUGE: usize = 2 << 20;
@@ -42,6 +43,7 @@ pub struct DmaRegion {
     len: usize,
     page: usize,
     memfd: OwnedFd,
+    claims: Claims,
 }
 
 // SAFETY: the region is a shared mapping that lives until drop. It is reached through atomics, or
@@ -188,6 +190,7 @@ impl DmaRegion {
             len,
             page,
             memfd,
+            claims: Claims::default(),
         })
     }
 
@@ -220,6 +223,10 @@ impl DmaRegion {
 
     pub(crate) fn base(&self) -> NonNull<u8> {
         self.base
+    }
+
+    pub(crate) fn claims(&self) -> &Claims {
+        &self.claims
     }
 
     /// The region as 64-bit words, as a device on a coherent bus sees it.

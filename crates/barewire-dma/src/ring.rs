@@ -2,18 +2,17 @@
 //!
 //! The hand-over has two directions, each with one release and one acquire:
 //!
-//! - The driver writes descriptors and then the tail register. The write to the register is the
-//!   release (the trait `Bar` of `barewire-bus` promises it), the device's fetch the acquire.
+//! - The driver fills descriptors, as plain memory, and then writes the tail register. The write to
+//!   the register is the release (the trait `Bar` of `barewire-bus` promises it), the device's fetch
+//!   the acquire.
 //! - The device writes a frame, then the first word of the descriptor, then the second, which holds
 //!   the done bit. That store is the release, [`Ring::status`] the acquire.
 //!
 //! On x86 both are plain moves. On a weaker processor they are what keeps a driver from reading a
 //! frame that has not arrived yet. `tests/loom.rs` tries every interleaving of the two sides.
+#![allow(unsafe_code)]
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-
-use crate::{DmaError, Iova, Mapping};
 
 /// A word of shared memory: [`AtomicU64`], or a model checker's stand-in for it.
 pub trait Word {
@@ -61,26 +60,42 @@ impl<'m, W: Word> Ring<'m, W> {
         (descriptors.len().is_power_of_two() && rest.is_empty()).then_some(Self { descriptors })
     }
 
+    /// A ring of these descriptors, which are as many as a power of two.
     #[inline]
-    fn at(self, position: usize) -> &'m [W; 2] {
-        // the mask makes the bounds check go away
-        &self.descriptors[position & (self.descriptors.len() - 1)]
+    pub(crate) fn of(descriptors: &'m [[W; 2]]) -> Self {
+        debug_assert!(descriptors.len().is_power_of_two());
+        Self { descriptors }
     }
 
-    /// Writes a descriptor that the device does not own yet. It is not visible until the tail
-    /// moves.
+    /// The descriptors from `position` on: `most` of them, or fewer where the memory ends.
     #[inline]
-    pub fn write(self, position: usize, [first, second]: [u64; 2]) {
-        let descriptor = self.at(position);
-        descriptor[0].store(first.to_le(), Ordering::Relaxed);
-        descriptor[1].store(second.to_le(), Ordering::Relaxed);
+    pub(crate) fn run(self, position: usize, most: usize) -> &'m [[W; 2]] {
+        let first = position & (self.descriptors.len() - 1);
+        let len = most.min(self.descriptors.len() - first);
+        // SAFETY: the mask, as in `at`, makes `first` an index, and `len` is at most what is left
+        // from there.
+        unsafe { self.descriptors.get_unchecked(first..first + len) }
+    }
+
+    #[inline]
+    fn at(self, position: usize) -> &'m [W; 2] {
+        let index = position & (self.descriptors.len() - 1);
+        // SAFETY: the number of descriptors is a power of two, so that less one it is a mask of
+        // exactly the indices below it.
+        unsafe { self.descriptors.get_unchecked(index) }
     }
 
     /// The second word, which holds the device's done bit. What the device wrote before it is
     /// visible after this call.
     #[inline]
     pub fn status(self, position: usize) -> u64 {
-        u64::from_le(self.at(position)[1].load(Ordering::Acquire))
+        Self::status_of(self.at(position))
+    }
+
+    /// As [`status`](Self::status), of a descriptor at hand.
+    #[inline]
+    pub(crate) fn status_of([_, second]: &[W; 2]) -> u64 {
+        u64::from_le(second.load(Ordering::Acquire))
     }
 
     /// The second word of a descriptor whose done bit, or that of a later one, was seen already.
@@ -110,71 +125,6 @@ impl<'m, W: Word> Ring<'m, W> {
     }
 }
 
-/// The memory of a ring, mapped for a device.
-#[derive(Debug)]
-pub struct DescriptorRing {
-    mapping: Arc<Mapping>,
-    first_word: usize,
-    count: usize,
-    iova: Iova,
-}
-
-impl DescriptorRing {
-    /// Bytes of a descriptor.
-    pub const DESCRIPTOR: usize = 16;
-
-    /// A ring of `count` descriptors at `offset` bytes into a mapped region.
-    ///
-    /// # Errors
-    /// [`DmaError::Range`] unless `count` is a power of two and `offset` a multiple of 128, as the
-    /// ixgbe family asks; [`DmaError::OutOfBounds`] or [`DmaError::Scattered`] if the region does
-    /// not hold the ring in one piece.
-    pub fn new(mapping: Arc<Mapping>, offset: usize, count: usize) -> Result<Self, DmaError> {
-        if !count.is_power_of_two() || count > 1 << 16 {
-            return Err(DmaError::Range {
-                what: "ring size",
-                value: count,
-                allowed: "a power of two up to 65,536",
-            });
-        }
-        if !offset.is_multiple_of(128) {
-            return Err(DmaError::Range {
-                what: "ring offset",
-                value: offset,
-                allowed: "multiples of 128",
-            });
-        }
-        let iova = mapping.iova(offset, count * Self::DESCRIPTOR)?;
-        Ok(Self {
-            mapping,
-            first_word: offset / 8,
-            count,
-            iova,
-        })
-    }
-
-    /// Where the device finds the first descriptor.
-    pub fn iova(&self) -> Iova {
-        self.iova
-    }
-
-    /// Number of descriptors.
-    pub fn count(&self) -> usize {
-        self.count
-    }
-
-    /// The descriptors.
-    #[inline]
-    pub fn view(&self) -> Ring<'_> {
-        // `new` checked the range and the count
-        let words =
-            &self.mapping.region().words()[self.first_word..self.first_word + 2 * self.count];
-        Ring {
-            descriptors: words.as_chunks::<2>().0,
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -183,7 +133,7 @@ mod tests {
     fn positions_wrap_and_words_keep_their_places() {
         let words: Vec<AtomicU64> = (0..16).map(|_| AtomicU64::new(0)).collect();
         let ring = Ring::new(&words).unwrap();
-        ring.write(8 + 3, [1, 2]);
+        ring.write_back(8 + 3, [1, 2]);
         assert_eq!(ring.fetch(3), [1, 2]);
         ring.write_back(3, [5, 6]);
         assert_eq!((ring.status(3), ring.first(19)), (6, 5));

@@ -8,8 +8,7 @@ use crate::pool::PoolInner;
 #[derive(Debug)]
 pub struct Segments<'a> {
     pool: &'a PoolInner,
-    next: RawPacket,
-    left: u32,
+    next: Option<RawPacket>,
     /// The frame, which stays borrowed.
     _frame: &'a RawPacket,
 }
@@ -18,8 +17,7 @@ impl<'a> Segments<'a> {
     pub(crate) fn new(pool: &'a PoolInner, frame: &'a RawPacket) -> Self {
         Self {
             pool,
-            next: frame.alias(),
-            left: frame.segments(),
+            next: Some(frame.alias()),
             _frame: frame,
         }
     }
@@ -29,19 +27,24 @@ impl<'a> Iterator for Segments<'a> {
     type Item = &'a [u8];
 
     fn next(&mut self) -> Option<&'a [u8]> {
-        self.left = self.left.checked_sub(1)?;
-        let at = self.pool.place(&self.next);
-        let len = usize::from(self.next.len);
-        if self.left > 0 {
-            self.next = self.pool.link(self.next.index());
+        let raw = self.next.take()?;
+        if raw.more() {
+            self.next = Some(self.pool.link(&raw));
         }
+        let at = self.pool.memory().place(&raw);
         // SAFETY: `place` proves that the bytes lie in the pool's region. The frame is borrowed for
         // `'a`, and with it every buffer linked behind it, so nobody writes them meanwhile.
-        Some(unsafe { std::slice::from_raw_parts(at, len) })
+        Some(unsafe { std::slice::from_raw_parts(at.as_ptr(), usize::from(raw.len())) })
     }
 
     fn size_hint(&self) -> (usize, Option<usize>) {
-        (self.left as usize, Some(self.left as usize))
+        let mut left = 0;
+        let mut at = self.next.as_ref().map(RawPacket::alias);
+        while let Some(raw) = at {
+            left += 1;
+            at = raw.more().then(|| self.pool.link(&raw));
+        }
+        (left, Some(left))
     }
 }
 

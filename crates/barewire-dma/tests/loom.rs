@@ -1,7 +1,8 @@
 //! Every interleaving of a driver and a device that hand a buffer to and fro through a ring.
 //!
-//! The buffer is a cell that complains when two threads touch it without an order between them, so
-//! a relaxed load of the done bit, or a tail write that is no release, makes these tests fail.
+//! Buffers, and descriptors that the driver fills, are cells that complain when two threads touch
+//! them without an order between them, so a relaxed load of the done bit, or a tail write that is no
+//! release, makes these tests fail.
 #![allow(missing_docs, clippy::unwrap_used, clippy::cast_possible_truncation)]
 
 use barewire_dma::{Ring, Word};
@@ -12,14 +13,31 @@ use loom::thread;
 
 const DONE: u64 = 1;
 
-struct LoomWord(AtomicU64);
+/// A word that the driver fills as plain memory while it is its own, and that both sides reach as
+/// an atomic otherwise.
+struct LoomWord {
+    word: AtomicU64,
+    /// Complains when a plain access has no order to every other access.
+    plain: UnsafeCell<()>,
+}
 
 impl Word for LoomWord {
     fn load(&self, ordering: Ordering) -> u64 {
-        self.0.load(ordering)
+        // the order is taken from the word first: an acquire counts for the access itself
+        let value = self.word.load(ordering);
+        self.plain.with(|_| ());
+        value
     }
     fn store(&self, value: u64, ordering: Ordering) {
-        self.0.store(value, ordering);
+        self.plain.with(|_| ());
+        self.word.store(value, ordering);
+    }
+}
+
+impl LoomWord {
+    fn fill(&self, value: u64) {
+        self.plain.with_mut(|_| ());
+        self.word.store(value, Ordering::Relaxed);
     }
 }
 
@@ -33,7 +51,12 @@ struct Shared {
 impl Shared {
     fn new() -> Arc<Self> {
         Arc::new(Self {
-            words: (0..4).map(|_| LoomWord(AtomicU64::new(0))).collect(),
+            words: std::iter::repeat_with(|| LoomWord {
+                word: AtomicU64::new(0),
+                plain: UnsafeCell::new(()),
+            })
+            .take(4)
+            .collect(),
             tail: AtomicU32::new(0),
             buffers: [UnsafeCell::new(0), UnsafeCell::new(0)],
         })
@@ -41,6 +64,13 @@ impl Shared {
 
     fn ring(&self) -> Ring<'_, LoomWord> {
         Ring::new(&self.words).unwrap()
+    }
+
+    /// The driver fills a descriptor of its own.
+    fn fill(&self, position: usize, words: [u64; 2]) {
+        for (n, word) in words.into_iter().enumerate() {
+            self.words[position % 2 * 2 + n].fill(word);
+        }
     }
 
     fn wait_for_tail(&self, tail: u32) {
@@ -80,7 +110,7 @@ fn a_received_frame_is_complete_when_its_done_bit_is_seen() {
             })
         };
         for position in 0..2 {
-            shared.ring().write(position, [position as u64, 0]);
+            shared.fill(position, [position as u64, 0]);
             shared.tail.store(position as u32 + 1, Ordering::Release);
         }
         for position in 0..2 {
@@ -105,8 +135,8 @@ fn the_last_done_bit_stands_for_all_before_it() {
                 }
             })
         };
-        shared.ring().write(0, [0, 0]);
-        shared.ring().write(1, [1, 0]);
+        shared.fill(0, [0, 0]);
+        shared.fill(1, [1, 0]);
         shared.tail.store(2, Ordering::Release);
         shared.wait_for_done(1);
         assert_eq!(shared.ring().second(0), DONE);
@@ -132,10 +162,36 @@ fn a_sent_frame_is_complete_for_the_device_and_its_buffer_is_free_afterwards() {
             })
         };
         shared.touch(1, |frame| *frame = 5);
-        shared.ring().write(0, [1, 0]);
+        shared.fill(0, [1, 0]);
         shared.tail.store(1, Ordering::Release);
         shared.wait_for_done(0);
         shared.touch(1, |frame| *frame = 6);
+        device.join().unwrap();
+    });
+}
+
+/// The descriptor that was received through is filled again for the next frame: the device must
+/// have finished writing it.
+#[test]
+fn a_descriptor_is_filled_again_only_after_the_device_is_done_with_it() {
+    loom::model(|| {
+        let shared = Shared::new();
+        let device = {
+            let shared = Arc::clone(&shared);
+            thread::spawn(move || {
+                for round in 0..2 {
+                    shared.wait_for_tail(round + 1);
+                    let [address, _] = shared.ring().fetch(0);
+                    assert_eq!(address, u64::from(round));
+                    shared.ring().write_back(0, [9, DONE]);
+                }
+            })
+        };
+        for round in 0..2 {
+            shared.fill(0, [round, 0]);
+            shared.tail.store(round as u32 + 1, Ordering::Release);
+            shared.wait_for_done(0);
+        }
         device.join().unwrap();
     });
 }

@@ -7,6 +7,7 @@ use std::time::Duration;
 use barewire_bus::Event;
 use barewire_dma::{Batch, Pool};
 
+use crate::ixgbe::{IxgbeRx, IxgbeTx};
 use crate::{Error, RxCounters, TxCounters};
 
 /// One receive queue of some driver. Programs use [`RxQueue`]; drivers implement this.
@@ -51,14 +52,28 @@ pub trait Transmit: Send {
 ///
 /// Dropping it stops the queue and gives its buffers back.
 pub struct RxQueue {
-    queue: Box<dyn Receive>,
+    queue: RxKind,
+}
+
+/// The driver behind the queue. That of this crate is found without a virtual call: at small batches
+/// it would cost as much as a frame does.
+#[allow(clippy::large_enum_variant)] // queues are few and stay where they are
+enum RxKind {
+    Ixgbe(IxgbeRx),
+    Other(Box<dyn Receive>),
 }
 
 impl RxQueue {
     /// A queue of a driver.
     pub fn new(queue: impl Receive + 'static) -> Self {
         Self {
-            queue: Box::new(queue),
+            queue: RxKind::Other(Box::new(queue)),
+        }
+    }
+
+    pub(crate) fn ixgbe(queue: IxgbeRx) -> Self {
+        Self {
+            queue: RxKind::Ixgbe(queue),
         }
     }
 
@@ -71,17 +86,26 @@ impl RxQueue {
     /// [`Port::stop`](crate::Port::stop).
     #[inline]
     pub fn receive(&mut self, batch: &mut Batch) -> Result<usize, Error> {
-        self.queue.receive(batch)
+        match &mut self.queue {
+            RxKind::Ixgbe(queue) => queue.receive(batch),
+            RxKind::Other(queue) => queue.receive(batch),
+        }
     }
 
     /// The pool whose buffers frames arrive in.
     pub fn pool(&self) -> &Pool {
-        self.queue.pool()
+        match &self.queue {
+            RxKind::Ixgbe(queue) => queue.pool(),
+            RxKind::Other(queue) => queue.pool(),
+        }
     }
 
     /// What the queue counted.
     pub fn counters(&self) -> RxCounters {
-        self.queue.counters()
+        match &self.queue {
+            RxKind::Ixgbe(queue) => queue.counters(),
+            RxKind::Other(queue) => queue.counters(),
+        }
     }
 
     /// Asks for a signal as soon as a frame is there, and says whether to wait for it: false if
@@ -100,7 +124,17 @@ impl RxQueue {
     /// [`interrupts`](crate::PortConfig::interrupts); [`Error::Gone`] when the device is gone;
     /// [`Error::Stopped`] after [`Port::stop`](crate::Port::stop).
     pub fn arm(&mut self) -> Result<bool, Error> {
-        self.queue.arm()
+        match &mut self.queue {
+            RxKind::Ixgbe(queue) => queue.arm(),
+            RxKind::Other(queue) => queue.arm(),
+        }
+    }
+
+    fn event(&self) -> &Event {
+        match &self.queue {
+            RxKind::Ixgbe(queue) => queue.event(),
+            RxKind::Other(queue) => queue.event(),
+        }
     }
 
     /// Waits until frames may be there, at most for `limit` (`None`: for ever), and says whether
@@ -109,20 +143,20 @@ impl RxQueue {
     /// # Errors
     /// As [`arm`](Self::arm).
     pub fn wait(&mut self, limit: Option<Duration>) -> Result<bool, Error> {
-        Ok(!self.arm()? || self.queue.event().wait(limit).map_err(Error::Wait)?)
+        Ok(!self.arm()? || self.event().wait(limit).map_err(Error::Wait)?)
     }
 }
 
 impl AsFd for RxQueue {
     /// Readable when the queue was armed and a frame has arrived since.
     fn as_fd(&self) -> BorrowedFd<'_> {
-        self.queue.event().as_fd()
+        self.event().as_fd()
     }
 }
 
 impl AsRawFd for RxQueue {
     fn as_raw_fd(&self) -> RawFd {
-        self.queue.event().as_raw_fd()
+        self.event().as_raw_fd()
     }
 }
 
@@ -139,14 +173,28 @@ impl fmt::Debug for RxQueue {
 /// Dropping it stops the queue and gives the buffers that are still in its ring back; frames
 /// that the device has not sent by then are lost.
 pub struct TxQueue {
-    queue: Box<dyn Transmit>,
+    queue: TxKind,
+}
+
+/// The driver behind the queue. That of this crate is found without a virtual call: at small batches
+/// it would cost as much as a frame does.
+#[allow(clippy::large_enum_variant)] // queues are few and stay where they are
+enum TxKind {
+    Ixgbe(IxgbeTx),
+    Other(Box<dyn Transmit>),
 }
 
 impl TxQueue {
     /// A queue of a driver.
     pub fn new(queue: impl Transmit + 'static) -> Self {
         Self {
-            queue: Box::new(queue),
+            queue: TxKind::Other(Box::new(queue)),
+        }
+    }
+
+    pub(crate) fn ixgbe(queue: IxgbeTx) -> Self {
+        Self {
+            queue: TxKind::Ixgbe(queue),
         }
     }
 
@@ -165,26 +213,38 @@ impl TxQueue {
     /// [`Port::stop`](crate::Port::stop).
     #[inline]
     pub fn send(&mut self, batch: &mut Batch) -> Result<usize, Error> {
-        self.queue.send(batch)
+        match &mut self.queue {
+            TxKind::Ixgbe(queue) => queue.send(batch),
+            TxKind::Other(queue) => queue.send(batch),
+        }
     }
 
     /// Maps a pool for the device, so that its packets can be sent without a pause.
     ///
     /// # Errors
-    /// [`Error::Dma`] when the pool can't be mapped, or when the queue has seen 256 pools already.
+    /// [`Error::Dma`] when the pool can't be mapped, or when the queue has seen 64 pools already.
     pub fn attach(&mut self, pool: &Pool) -> Result<(), Error> {
-        self.queue.attach(pool)
+        match &mut self.queue {
+            TxKind::Ixgbe(queue) => queue.attach(pool),
+            TxKind::Other(queue) => queue.attach(pool),
+        }
     }
 
     /// Gives buffers that the device is done with back to their pools, and returns how many.
     /// [`send`](Self::send) does so too; call this when there is nothing to send for a while.
     pub fn reclaim(&mut self) -> usize {
-        self.queue.reclaim()
+        match &mut self.queue {
+            TxKind::Ixgbe(queue) => queue.reclaim(),
+            TxKind::Other(queue) => queue.reclaim(),
+        }
     }
 
     /// What the queue counted.
     pub fn counters(&self) -> TxCounters {
-        self.queue.counters()
+        match &self.queue {
+            TxKind::Ixgbe(queue) => queue.counters(),
+            TxKind::Other(queue) => queue.counters(),
+        }
     }
 }
 

@@ -1,16 +1,81 @@
 //! One device, shared by its port and its queues, and stopped when the last of them is dropped.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{OnceLock, PoisonError, RwLock};
 
 use barewire_bus::{BusError, Event, InterruptKind, Interrupts, PciFunction};
-use barewire_dma::{DmaError, Domain, Lent};
-use barewire_spec::ixgbe::{CTRL_EXT, CtrlExt, Register};
+use barewire_dma::{DmaError, Domain};
+use barewire_spec::ixgbe::{CTRL_EXT, CtrlExt, RXDCTL, Register, Rxdctl, TXDCTL, Txdctl};
 use barewire_spec::pci::config;
 
 use super::registers::{Registers, patience};
 use super::{interrupts, reset};
 use crate::{Error, PortConfig};
+
+/// What a queue asks of its device once it runs, however the registers are reached.
+pub(super) trait Card: Send + Sync {
+    /// Writes the tail register at `offset`.
+    fn write_tail(&self, offset: u32, tail: u32);
+
+    /// The address space that pools are mapped into.
+    fn domain(&self) -> &Domain;
+
+    /// The device's name.
+    fn name(&self) -> &str;
+
+    /// An error if the device is gone, or the system wants it back.
+    fn check(&self) -> Result<(), Error>;
+
+    /// Has the device signal `event` when frames are there for receive queue `queue`: all of arming
+    /// but the look at the ring.
+    fn arm(&self, kind: Option<InterruptKind>, queue: u32, event: &Event) -> Result<(), Error>;
+
+    /// Stops a receive queue. False when the device may still use its buffers.
+    fn stop_rx(&self, index: u32) -> bool;
+
+    /// Stops a transmit queue. False when the device may still use its buffers.
+    fn stop_tx(&self, index: u32) -> bool;
+}
+
+/// A device as its queues see it.
+pub(super) struct Handle {
+    card: Box<dyn Card>,
+    /// Set when the port was stopped; nobody writes it before.
+    stopped: Arc<AtomicBool>,
+}
+
+impl Handle {
+    pub(super) fn card(&self) -> &dyn Card {
+        &*self.card
+    }
+
+    #[inline]
+    pub(super) fn write_tail(&self, offset: u32, tail: u32) {
+        self.card.write_tail(offset, tail);
+    }
+
+    /// Whether the port was stopped.
+    #[inline]
+    pub(super) fn stopped(&self) -> bool {
+        self.stopped.load(Ordering::Relaxed)
+    }
+
+    #[cold]
+    pub(super) fn stopped_error(&self) -> Error {
+        Error::Stopped {
+            device: self.card.name().to_owned(),
+        }
+    }
+
+    #[cold]
+    pub(super) fn dma_error(&self, source: DmaError) -> Error {
+        Error::Dma {
+            device: self.card.name().to_owned(),
+            source,
+        }
+    }
+}
 
 pub(super) struct Device<P: PciFunction> {
     /// Turned off before the function is closed.
@@ -21,7 +86,7 @@ pub(super) struct Device<P: PciFunction> {
     function: P,
     registers: Registers<P::Bar>,
     domain: Domain,
-    stopped: AtomicBool,
+    stopped: Arc<AtomicBool>,
 }
 
 impl<P: PciFunction> Device<P> {
@@ -33,7 +98,7 @@ impl<P: PciFunction> Device<P> {
             function,
             registers,
             domain,
-            stopped: AtomicBool::new(false),
+            stopped: Arc::default(),
         }
     }
 
@@ -52,20 +117,11 @@ impl<P: PciFunction> Device<P> {
         }
     }
 
-    /// An error once the port was stopped: one load of a flag that nobody writes before.
-    #[inline]
-    pub(super) fn check_running(&self) -> Result<(), Error> {
-        if self.stopped.load(Ordering::Relaxed) {
-            Err(self.stopped_error())
-        } else {
-            Ok(())
-        }
-    }
-
-    #[cold]
-    fn stopped_error(&self) -> Error {
-        Error::Stopped {
-            device: self.registers.device().to_owned(),
+    /// What a queue keeps of its device.
+    pub(super) fn handle(self: &Arc<Self>) -> Handle {
+        Handle {
+            card: Box::new(Arc::clone(self)),
+            stopped: Arc::clone(&self.stopped),
         }
     }
 
@@ -95,64 +151,31 @@ impl<P: PciFunction> Device<P> {
         Ok(self.interrupts.get_or_init(|| connected))
     }
 
-    /// Has the device signal `event` when frames are there for receive queue `queue`: all of arming
-    /// but the look at the ring.
-    pub(super) fn arm(
-        &self,
-        kind: Option<InterruptKind>,
-        queue: u32,
-        event: &Event,
-    ) -> Result<(), Error> {
-        let Some(kind) = kind else {
-            return Err(Error::NoInterrupts {
-                device: self.registers.device().to_owned(),
-            });
-        };
-        let _not_while_it_stops = self.arming.read().unwrap_or_else(PoisonError::into_inner);
-        self.check_running()?;
-        interrupts::arm(&self.registers, kind, queue, event);
-        self.check()
-    }
-
-    /// An error if the device is gone, or the system wants it back.
-    pub(super) fn check(&self) -> Result<(), Error> {
-        self.registers.check()?;
-        if self.function.is_wanted_back() {
-            return Err(BusError::WantedBack {
-                device: self.registers.device().to_owned(),
-            }
-            .into());
-        }
-        Ok(())
-    }
-
-    /// Gives the buffers of a queue back once the device says that the queue has stopped. If it
-    /// does not, it may still use them, and they are abandoned.
-    pub(super) fn queue_stopped(
+    /// Waits until a queue that was disabled has stopped. If it does not, the device may still use
+    /// its buffers, and the answer is false.
+    fn queue_stopped(
         &self,
         register: &Register,
         index: u32,
-        lent: Lent,
         disabled: impl Fn(u32) -> bool,
-    ) {
-        if self.stopped.load(Ordering::Acquire) {
-            return; // the whole device was stopped before
-        }
-        match self.registers.wait(
+    ) -> bool {
+        let waited = self.registers.wait(
             "stopping a queue",
             register,
             index,
             patience(100, 50),
             disabled,
-        ) {
+        );
+        match waited {
             // DMA that was under way ends within 100 µs (§4.6.7.1.2)
             Ok(_) => self.registers.delay(std::time::Duration::from_micros(100)),
             Err(Error::Gone { .. }) => {}
             Err(error) => {
-                tracing::error!(%error, buffers = lent.len(), "abandoning the queue's buffers");
-                lent.abandon();
+                tracing::error!(%error, "abandoning the queue's buffers");
+                return false;
             }
         }
+        true
     }
 
     /// No interrupts, no DMA, no driver. Called again it does nothing.
@@ -178,6 +201,60 @@ impl<P: PciFunction> Device<P> {
             event.signal();
         }
         result.and(bus)
+    }
+}
+
+impl<P: PciFunction> Card for Arc<Device<P>> {
+    #[inline]
+    fn write_tail(&self, offset: u32, tail: u32) {
+        self.registers.write_offset(offset, tail);
+    }
+
+    fn domain(&self) -> &Domain {
+        &self.domain
+    }
+
+    fn name(&self) -> &str {
+        self.registers.device()
+    }
+
+    fn check(&self) -> Result<(), Error> {
+        self.registers.check()?;
+        if self.function.is_wanted_back() {
+            return Err(BusError::WantedBack {
+                device: self.registers.device().to_owned(),
+            }
+            .into());
+        }
+        Ok(())
+    }
+
+    fn arm(&self, kind: Option<InterruptKind>, queue: u32, event: &Event) -> Result<(), Error> {
+        let device = || self.registers.device().to_owned();
+        let kind = kind.ok_or_else(|| Error::NoInterrupts { device: device() })?;
+        let _not_while_it_stops = self.arming.read().unwrap_or_else(PoisonError::into_inner);
+        if self.stopped.load(Ordering::Relaxed) {
+            return Err(Error::Stopped { device: device() });
+        }
+        interrupts::arm(&self.registers, kind, queue, event);
+        self.check()
+    }
+
+    fn stop_rx(&self, index: u32) -> bool {
+        let rxdctl = Rxdctl::from_bits(self.registers.read_at(&RXDCTL, index));
+        let disabled = rxdctl.with_enable(false).into_bits();
+        self.registers.write_at(&RXDCTL, index, disabled);
+        // once the whole device was stopped there is nothing to wait for
+        self.stopped.load(Ordering::Acquire)
+            || self.queue_stopped(&RXDCTL, index, |rxdctl| !Rxdctl::from_bits(rxdctl).enable())
+    }
+
+    fn stop_tx(&self, index: u32) -> bool {
+        let txdctl = Txdctl::from_bits(self.registers.read_at(&TXDCTL, index));
+        let disabled = txdctl.with_enable(false).into_bits();
+        self.registers.write_at(&TXDCTL, index, disabled);
+        self.stopped.load(Ordering::Acquire)
+            || self.queue_stopped(&TXDCTL, index, |txdctl| !Txdctl::from_bits(txdctl).enable())
     }
 }
 

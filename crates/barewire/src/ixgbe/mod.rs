@@ -79,10 +79,10 @@ use barewire_spec::pci::{self, Family, Identity};
 
 use crate::{Driver, Error, Link, PortConfig, RxQueue, Statistics, TxQueue};
 use counters::Counters;
-use device::Device;
+use device::{Card, Device};
 use registers::Registers;
-use rx::IxgbeRx;
-use tx::IxgbeTx;
+pub(crate) use rx::IxgbeRx;
+pub(crate) use tx::IxgbeTx;
 
 /// Ethernet header and FCS: what a frame has beyond its MTU.
 const FRAME_OVERHEAD: u16 = 18;
@@ -164,17 +164,16 @@ impl<P: PciFunction> Ixgbe<P> {
                 .next(config.rx_ring)
                 .map_err(|error| device.dma_error(error))?;
             let pool = receive_pool(config).map_err(|error| device.dma_error(error))?;
-            let queue = IxgbeRx::start(device, index, ring, pool, (event, events.kind), config)?;
-            port.rx.push(Some(RxQueue::new(queue)));
+            let queue = IxgbeRx::start(device, index, ring, &pool, (event, events.kind), config)?;
+            port.rx.push(Some(RxQueue::ixgbe(queue)));
         }
         receive_unit::enable(registers);
         for index in 0..config.tx_queues {
             let ring = rings
                 .next(config.tx_ring)
                 .map_err(|error| device.dma_error(error))?;
-            let frame_max = usize::from(frame_max - FCS);
-            let queue = IxgbeTx::start(device, index, ring, frame_max)?;
-            port.tx.push(Some(TxQueue::new(queue)));
+            let queue = IxgbeTx::start(device, index, ring, frame_max - FCS)?;
+            port.tx.push(Some(TxQueue::ixgbe(queue)));
         }
         Ok(port)
     }

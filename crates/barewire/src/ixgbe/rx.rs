@@ -8,30 +8,55 @@
 use std::sync::Arc;
 
 use barewire_bus::{Event, InterruptKind, PciFunction};
-use barewire_dma::{Batch, DescriptorRing, DmaError, Lent, Pool, Ring};
-use barewire_spec::ixgbe::descriptor::rx::{AdvancedRead, Status};
+use barewire_dma::{Batch, DescriptorRing, DmaError, Lanes, Pool, RxFormat, RxRing};
+use barewire_spec::ixgbe::descriptor::rx::Status;
 use barewire_spec::ixgbe::limits::RX_BUFFER_UNIT;
 use barewire_spec::ixgbe::{
     DCA_RXCTRL, RDBAH, RDBAL, RDLEN, RDT, RXDCTL, Rxdctl, SRRCTL, Srrctl, desctype,
 };
 
-use super::device::Device;
+use super::device::{Device, Handle};
 use super::registers::patience;
-use crate::{Error, PortConfig, Receive, RxCounters};
+use crate::{Error, PortConfig, RxCounters};
 
 /// The most bytes of a frame that are collected before it counts as endless: above the 9,728 that
 /// the device can receive.
 const ENDLESS: usize = 16_384;
 
-/// Empty polls before the queue looks whether the device is still there: rare enough to cost
-/// nothing, often enough to notice within a second.
+/// The most buffers of a frame before it counts as endless.
+const LONGEST: usize = 64;
+
+/// Empty polls between two looks whether the device is still there: rare enough to cost nothing,
+/// often enough to notice within a second.
 const SILENCE: u32 = 1 << 20;
 
-pub(super) struct IxgbeRx<P: PciFunction> {
-    device: Arc<Device<P>>,
-    ring: DescriptorRing,
-    lent: Option<Lent>,
-    pool: Pool,
+/// The advanced receive descriptor with one buffer (§7.1.6).
+struct Advanced;
+
+impl RxFormat for Advanced {
+    #[inline]
+    fn empty<W: Lanes>(&self, buffer: W) -> [W; 2] {
+        [buffer, W::of(0)] // no header buffer
+    }
+
+    #[inline]
+    fn fault<W: Lanes>(&self, status: W) -> W {
+        let good = Status::DD | Status::EOP;
+        (status & (good | Status::RXE)) ^ good
+    }
+
+    #[inline]
+    fn len<W: Lanes>(&self, status: W) -> W {
+        status >> Status::PKT_LEN & 0xffff
+    }
+}
+
+/// Starts at a cache line of its own, two for processors that fetch them in pairs: what one thread
+/// writes here is next to nothing that another reads.
+#[repr(align(128))]
+pub(crate) struct IxgbeRx {
+    ring: RxRing,
+    device: Handle,
     index: u32,
     tail: u32,
     /// Bytes that the device may write into a buffer: what `SRRCTL` says.
@@ -45,32 +70,30 @@ pub(super) struct IxgbeRx<P: PciFunction> {
     interrupts: Option<InterruptKind>,
 }
 
-impl<P: PciFunction> IxgbeRx<P> {
+impl IxgbeRx {
     /// Sets the queue up, fills its ring and enables it. The receive path as a whole is still off.
-    pub(super) fn start(
+    pub(super) fn start<P: PciFunction>(
         device: &Arc<Device<P>>,
         index: u16,
         ring: DescriptorRing,
-        pool: Pool,
+        pool: &Pool,
         (event, interrupts): (Arc<Event>, Option<InterruptKind>),
         config: &PortConfig,
     ) -> Result<Self, Error> {
         let registers = device.registers();
-        let mut lent = Lent::new(ring.count()).map_err(|error| device.dma_error(error))?;
-        lent.attach(&pool, device.domain())
-            .map_err(|error| device.dma_error(error))?;
         let index = u32::from(index);
-        let (bsizepacket, buffer) = buffer_size(&pool).ok_or_else(|| {
+        let (bsizepacket, buffer) = buffer_size(pool).ok_or_else(|| {
             registers.config_error(
                 "receive buffers",
                 format!("{} bytes", pool.data_room()),
                 "pools with buffers of 1,024 to 16,384 bytes",
             )
         })?;
-        let bytes = u32::try_from(ring.count() * DescriptorRing::DESCRIPTOR).unwrap_or(0);
-        registers.write_at(&RDBAL, index, ring.iova().low());
-        registers.write_at(&RDBAH, index, ring.iova().high());
-        registers.write_at(&RDLEN, index, bytes);
+        let ring = RxRing::new(ring, pool, device.domain(), buffer);
+        let ring = ring.map_err(|error| device.dma_error(error))?;
+        registers.write_at(&RDBAL, index, ring.ring().iova().low());
+        registers.write_at(&RDBAH, index, ring.ring().iova().high());
+        registers.write_at(&RDLEN, index, ring.ring().bytes());
         let srrctl = Srrctl::from_bits(registers.read_at(&SRRCTL, index))
             .with_bsizepacket(bsizepacket)
             .with_desctype(desctype::ADVANCED_ONE_BUFFER)
@@ -83,10 +106,8 @@ impl<P: PciFunction> IxgbeRx<P> {
         registers.write_at(&RXDCTL, index, rxdctl.with_enable(true).into_bits());
         let enabled = |rxdctl| Rxdctl::from_bits(rxdctl).enable();
         let mut queue = Self {
-            device: Arc::clone(device),
             ring,
-            lent: Some(lent),
-            pool,
+            device: device.handle(),
             index,
             tail: RDT.at(index),
             buffer,
@@ -109,72 +130,120 @@ impl<P: PciFunction> IxgbeRx<P> {
         Ok(queue)
     }
 
+    /// As [`RxQueue::receive`](crate::RxQueue::receive).
+    #[inline]
+    pub(crate) fn receive(&mut self, batch: &mut Batch) -> Result<usize, Error> {
+        let room = batch.room();
+        if self.ring.receive_few(batch, &Advanced) {
+            self.counters.packets += room as u64;
+            return Ok(room);
+        }
+        self.receive_many(batch)
+    }
+
+    /// Receives into a batch of any size.
+    #[inline(never)]
+    fn receive_many(&mut self, batch: &mut Batch) -> Result<usize, Error> {
+        if self.device.stopped() {
+            return Err(self.device.stopped_error());
+        }
+        if self.ring.wants_buffers() {
+            self.refill(batch);
+        }
+        let mut received = 0;
+        if !self.dropping {
+            received = match self.ring.receive(batch, &Advanced) {
+                Ok(received) => received,
+                Err(error) => return Err(self.device.dma_error(error)),
+            };
+            self.counters.packets += received as u64;
+        }
+        if batch.room() == 0 {
+            return Ok(received);
+        }
+        self.receive_rest(batch, received)
+    }
+
     /// Gives the device empty buffers. The last one lent stays behind the tail: a ring whose tail
     /// is its head is empty, not full.
-    #[inline]
     fn refill(&mut self, batch: &mut Batch) {
-        let Some(lent) = &mut self.lent else { return };
-        if lent.room() < Lent::CHUNK {
-            return;
-        }
-        let ring = self.ring.view();
-        let before = lent.next();
-        while lent.lend_chunk(batch, |position, iova| {
-            let read = AdvancedRead {
-                packet_address: iova.get(),
-                header_address: 0,
-            };
-            ring.write(position, read.into_words());
-        }) {}
-        if lent.next() == before {
-            self.counters.starved += 1;
+        if self.ring.refill(batch, &Advanced) {
+            let tail = self.ring.ring().index(self.ring.next().wrapping_sub(1));
+            self.device.write_tail(self.tail, tail);
         } else {
-            let tail = lent.next().wrapping_sub(1) & (self.ring.count() - 1);
-            self.device
-                .registers()
-                .write_offset(self.tail, u32::try_from(tail).unwrap_or(0));
+            self.counters.starved += 1;
         }
     }
 
-    /// How many of the oldest `most` descriptors are done. Write-back is in order (§7.1.4), so the
-    /// last one's done bit stands for all; if it is not set, they are counted.
-    #[inline]
-    fn done(ring: Ring<'_>, oldest: usize, most: usize) -> usize {
-        let is_done = |n: usize| ring.status(oldest.wrapping_add(n)) & Status::DD != 0;
+    /// After `received` frames came the first descriptor that is no whole, undamaged frame in one
+    /// buffer: none yet, as a rule.
+    #[inline(never)]
+    fn receive_rest(&mut self, batch: &mut Batch, received: usize) -> Result<usize, Error> {
+        let done = self.done();
+        if done > 0 {
+            let more = self.receive_singly(batch, done);
+            let more = more.map_err(|error| self.device.dma_error(error))?;
+            self.counters.packets += more as u64;
+            return Ok(received + more);
+        }
+        if received == 0 {
+            self.silence += 1;
+            if self.silence >= SILENCE {
+                self.silence = 0;
+                self.device.card().check()?;
+            }
+        }
+        Ok(received)
+    }
+
+    /// How many descriptors are done. Write-back is in order (§7.1.4), so the last one's done bit
+    /// stands for all, whatever those before it say; if it is not set, they are counted.
+    fn done(&self) -> usize {
+        // the buffer behind the tail is not the device's
+        let most = self.ring.lent().saturating_sub(1);
+        let is_done = |n: usize| self.status(n).dd();
         if most > 0 && is_done(most - 1) {
             return most;
         }
         (0..most).take_while(|n| is_done(*n)).count()
     }
 
-    /// Frames that are not all whole, undamaged and in one buffer: one at a time. A frame may have
-    /// more buffers than the batch has room for frames, so this looks at all that are done.
+    /// What the device says of the n-th of the oldest descriptors.
+    fn status(&self, n: usize) -> Status {
+        let position = self.ring.oldest().wrapping_add(n);
+        Status::from_bits(self.ring.ring().shared().status(position))
+    }
+
+    /// Frames that are not all whole, undamaged and in one buffer, out of `remaining` descriptors
+    /// that are done: one at a time. A frame may have more buffers than the batch has room for
+    /// frames, so this looks at all of them.
     #[cold]
-    fn receive_singly(&mut self, batch: &mut Batch) -> Result<usize, DmaError> {
-        let Some(lent) = &mut self.lent else {
-            return Ok(0);
-        };
-        let ring = self.ring.view();
-        let mut remaining = Self::done(ring, lent.oldest(), lent.len().saturating_sub(1));
+    fn receive_singly(
+        &mut self,
+        batch: &mut Batch,
+        mut remaining: usize,
+    ) -> Result<usize, DmaError> {
         let mut received = 0;
         while remaining > 0 && batch.room() > 0 {
-            let oldest = lent.oldest();
-            let status = |n: usize| Status::from_bits(ring.second(oldest.wrapping_add(n)));
             let (mut bytes, mut damaged, mut malformed, mut whole) = (0, false, false, false);
             let mut used = 0;
+            let mut lens = [0; LONGEST];
             while used < remaining && !whole {
-                let status = status(used);
-                let len = usize::from(status.pkt_len());
+                let status = self.status(used);
+                let len = status.pkt_len();
                 // a device that did not write it back at all, but a later one
                 let skipped = !status.dd();
-                malformed |= len == 0 || len > usize::from(self.buffer) || skipped;
+                malformed |= len == 0 || len > self.buffer || skipped;
                 damaged |= status.rxe();
-                bytes += len;
-                used += 1;
+                bytes += usize::from(len);
                 whole = status.eop();
-                if bytes > ENDLESS || used > 64 {
-                    malformed = true;
-                    break;
+                used += 1;
+                match lens.get_mut(used - 1) {
+                    Some(place) if bytes <= ENDLESS => *place = len,
+                    _ => {
+                        malformed = true;
+                        break;
+                    }
                 }
             }
             if !whole && !malformed && !self.dropping {
@@ -184,87 +253,50 @@ impl<P: PciFunction> IxgbeRx<P> {
                 // counted once, with its first part
                 self.counters.malformed += u64::from(!self.dropping);
                 self.dropping = !whole;
-                lent.reclaim(used, Some(batch));
+                self.ring.discard(used, batch);
             } else if damaged {
                 self.counters.damaged += 1;
-                lent.reclaim(used, Some(batch));
-            } else if lent.receive_frame(batch, used, |n| status(n).pkt_len())? {
+                self.ring.discard(used, batch);
+            } else if self
+                .ring
+                .receive_frame(batch, lens.get(..used).unwrap_or_default())?
+            {
                 received += 1;
             }
             remaining -= used;
         }
-        Ok(received)
-    }
-}
-
-impl<P: PciFunction> Receive for IxgbeRx<P> {
-    fn receive(&mut self, batch: &mut Batch) -> Result<usize, Error> {
-        self.device.check_running()?;
-        self.refill(batch);
-        let Some(lent) = &mut self.lent else {
-            return Ok(0);
-        };
-        let ring = self.ring.view();
-        let oldest = lent.oldest();
-        // the buffer behind the tail is not the device's
-        let most = batch.room().min(lent.len().saturating_sub(1));
-        let done = Self::done(ring, oldest, most);
-        if done == 0 {
-            self.silence += 1;
-            if self.silence >= SILENCE {
-                self.silence = 0;
-                self.device.registers().check()?;
-            }
-            return Ok(0);
-        }
-        self.silence = 0;
-        let status = |n: usize| ring.second(oldest.wrapping_add(n));
-        let expected = Status::DD | Status::EOP;
-        let wrong = (0..done).map(status).fold(0, |wrong, status| {
-            let length = Status::from_bits(status).pkt_len();
-            let impossible = u64::from(length.wrapping_sub(1) >= self.buffer);
-            wrong | (status & expected ^ expected) | status & Status::RXE | impossible
-        });
-        let received = if wrong == 0 && !self.dropping {
-            lent.receive(batch, done, |n| Status::from_bits(status(n)).pkt_len())
-        } else {
-            self.receive_singly(batch)
-        };
-        let received = received.map_err(|error| self.device.dma_error(error))?;
-        self.counters.packets += received as u64;
+        self.ring.look_twice(self.dropping);
         Ok(received)
     }
 
-    fn pool(&self) -> &Pool {
-        &self.pool
+    /// As [`RxQueue::pool`](crate::RxQueue::pool).
+    pub(crate) fn pool(&self) -> &Pool {
+        self.ring.pool()
     }
 
-    fn counters(&self) -> RxCounters {
+    /// As [`RxQueue::counters`](crate::RxQueue::counters).
+    pub(crate) fn counters(&self) -> RxCounters {
         self.counters
     }
 
-    fn arm(&mut self) -> Result<bool, Error> {
-        self.device.arm(self.interrupts, self.index, &self.event)?;
-        let oldest = self.lent.as_ref().map(Lent::oldest);
-        let ring = self.ring.view();
-        Ok(oldest.is_none_or(|oldest| ring.status(oldest) & Status::DD == 0))
+    /// As [`RxQueue::arm`](crate::RxQueue::arm).
+    pub(crate) fn arm(&mut self) -> Result<bool, Error> {
+        let card = self.device.card();
+        card.arm(self.interrupts, self.index, &self.event)?;
+        Ok(!self.status(0).dd())
     }
 
-    fn event(&self) -> &Event {
+    /// What is signalled once the queue was armed and a frame has arrived.
+    pub(crate) fn event(&self) -> &Event {
         &self.event
     }
 }
 
-impl<P: PciFunction> Drop for IxgbeRx<P> {
+impl Drop for IxgbeRx {
     fn drop(&mut self) {
-        let Some(lent) = self.lent.take() else { return };
-        let registers = self.device.registers();
-        let rxdctl = Rxdctl::from_bits(registers.read_at(&RXDCTL, self.index));
-        registers.write_at(&RXDCTL, self.index, rxdctl.with_enable(false).into_bits());
-        self.device
-            .queue_stopped(&RXDCTL, self.index, lent, |rxdctl| {
-                !Rxdctl::from_bits(rxdctl).enable()
-            });
+        if !self.device.card().stop_rx(self.index) {
+            self.ring.abandon();
+        }
     }
 }
 

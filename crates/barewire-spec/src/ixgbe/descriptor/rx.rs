@@ -149,6 +149,8 @@ impl Status {
     pub const EOP: u64 = 1 << 1;
     /// [`Self::rxe`] as a mask.
     pub const RXE: u64 = 1 << 29;
+    /// Where [`Self::pkt_len`] begins.
+    pub const PKT_LEN: u32 = 32;
 
     /// The next descriptor of a coalesced packet that has not ended; holds while
     /// [`Self::eop`] is 0 and coalescing is on, in place of the status bits.

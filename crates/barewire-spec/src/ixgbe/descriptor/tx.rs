@@ -93,6 +93,10 @@ pub struct Data {
 }
 
 impl Data {
+    /// [`Self::rs`] as a mask.
+    pub const RS: u64 = 1 << 27;
+    /// Where [`Self::paylen`] begins.
+    pub const PAYLEN: u32 = 46;
     /// [`Self::dd`] as a mask.
     pub const DD: u64 = 1 << 32;
 

@@ -70,11 +70,12 @@ pub(crate) struct Serve {
     #[arg(long)]
     pub(crate) strict: bool,
 
-    /// Whether tail registers are memory of the client, or each write is a message
+    /// Whether the queues' registers are memory of the client, or each write is a message; `auto`
+    /// is trapped for clients that put several writes into a message, as QEMU does
     #[arg(
         long,
-        value_name = "mapped|trapped",
-        default_value = "mapped",
+        value_name = "auto|mapped|trapped",
+        default_value = "auto",
         hide_possible_values = true
     )]
     pub(crate) doorbells: Doorbells,
@@ -113,6 +114,7 @@ impl Controller {
 /// How a client reaches the tail registers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Doorbells {
+    Auto,
     Mapped,
     Trapped,
 }

@@ -47,6 +47,7 @@ pub(super) fn run(command: &Serve, quiet: bool) -> Result<()> {
     }
     let how = ServeConfig {
         doorbells: match command.doorbells {
+            Doorbells::Auto => barewire_sim::serve::Doorbells::Auto,
             Doorbells::Mapped => barewire_sim::serve::Doorbells::Mapped,
             Doorbells::Trapped => barewire_sim::serve::Doorbells::Trapped,
         },

@@ -9,6 +9,7 @@ use barewire_bus::vfio_user::{
 };
 use rustix::io::Errno;
 
+use super::Doorbells;
 use super::interrupts;
 use super::pages::Look;
 use super::regions;
@@ -98,6 +99,9 @@ impl Session {
         self.most_data = theirs.capabilities.data_bytes();
         self.peer.set_most(self.most_data);
         self.write_multiple = theirs.capabilities.write_multiple == Some(true);
+        if self.write_multiple && self.doorbells == Doorbells::Auto {
+            self.pages = None;
+        }
         let ours = Version {
             major: MAJOR,
             minor: theirs.minor.min(MINOR),

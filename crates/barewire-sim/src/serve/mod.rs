@@ -46,10 +46,14 @@ use session::Session;
 /// How tail registers, and the other registers of queues, reach the device.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Doorbells {
+    /// Trapped for a client that puts several writes into a message, as QEMU does: its frames need
+    /// no message each either, and a driver finds every register as the datasheet has it. Mapped for
+    /// all others.
+    #[default]
+    Auto,
     /// The client may map the pages that they are in. A write is a store then; the device finds it
     /// when it looks. It sees values, not writes: of two writes to a register it may see the second
-    /// only.
-    #[default]
+    /// only, and a reserved bit reads as it was written until then.
     Mapped,
     /// Every access is a message, and the device sees every one.
     Trapped,

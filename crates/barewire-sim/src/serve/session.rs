@@ -41,6 +41,7 @@ pub(super) struct Session {
     pub(super) memory: GuestMemory,
     pub(super) peer: Arc<Peer>,
     pub(super) interrupts: Interrupts,
+    pub(super) doorbells: Doorbells,
     pub(super) pages: Option<Pages>,
     pub(super) patience: Duration,
     pub(super) begun: Instant,
@@ -62,7 +63,7 @@ impl Session {
         let wait = |error: ConnectionError| ServeError::Wait(std::io::Error::other(error));
         let connection = Arc::new(Mutex::new(Connection::new(stream).map_err(wait)?));
         let pages = match config.doorbells {
-            Doorbells::Mapped => Some(Pages::new(&nic)?),
+            Doorbells::Auto | Doorbells::Mapped => Some(Pages::new(&nic)?),
             Doorbells::Trapped => None,
         };
         let peer = Arc::new(Peer::new(Arc::clone(&connection), config.patience));
@@ -72,6 +73,7 @@ impl Session {
             interrupts: Interrupts::new(fired),
             connection,
             nic,
+            doorbells: config.doorbells,
             pages,
             patience: config.patience,
             begun: Instant::now(),

@@ -417,3 +417,35 @@ fn posted_writes_and_several_in_one_message() {
     assert_eq!(read(&mut connection), fresh);
     bench.assert_clean();
 }
+
+#[test]
+fn who_gathers_writes_gets_no_pages_unless_they_are_forced() {
+    let mappable = |doorbells: Doorbells, gathers: bool| {
+        let bench = Bench::new(doorbells);
+        let stream = UnixStream::connect(&bench.path).unwrap();
+        let mut connection = Connection::new(stream).unwrap();
+        let mut version = Version::default();
+        version.capabilities.write_multiple = gathers.then_some(true);
+        connection
+            .call(Command::Version, &[&version.encode()], &[], LIMIT)
+            .unwrap();
+        let asked = RegionInfo {
+            argsz: 256,
+            index: pci::REGION_BAR0,
+            ..RegionInfo::default()
+        };
+        let reply = connection
+            .call(
+                Command::DeviceGetRegionInfo,
+                &[&asked.encode(256)],
+                &[],
+                LIMIT,
+            )
+            .unwrap();
+        !RegionInfo::decode(&reply.payload).unwrap().areas.is_empty()
+    };
+    assert!(mappable(Doorbells::Auto, false));
+    assert!(!mappable(Doorbells::Auto, true));
+    assert!(mappable(Doorbells::Mapped, true));
+    assert!(!mappable(Doorbells::Trapped, false));
+}

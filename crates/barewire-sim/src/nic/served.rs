@@ -31,7 +31,17 @@ impl Nic {
         memory: Memory,
     ) -> Result<(), Refused> {
         let mut model = self.shared.access();
-        model.iommu.map_at(start, bytes, access, memory)
+        let directly = matches!(memory, Memory::Mapped(..));
+        model.iommu.map_at(start, bytes, access, memory)?;
+        let now = model.now;
+        if let Some(trace) = &mut model.trace {
+            let Access { read, write } = access;
+            let flags = [(read, "r"), (write, "w")].map(|(may, flag)| if may { flag } else { "-" });
+            let how = if directly { "mapped" } else { "asked for" };
+            let event = format_args!("{start:#x}, {bytes:#x} bytes, {}, {how}", flags.concat());
+            trace.note(now, "map", &event);
+        }
+        Ok(())
     }
 
     /// Takes memory away again; how many mappings that was.
@@ -40,6 +50,10 @@ impl Nic {
         // What was handed over before may still be done.
         model.absorb(&self.shared.doorbells);
         model.stop_waiting();
+        let now = model.now;
+        if let Some(trace) = &mut model.trace {
+            trace.note(now, "unmap", &format_args!("{start:#x}, {bytes:#x} bytes"));
+        }
         model.iommu.unmap_range(start, bytes)
     }
 
@@ -165,7 +179,7 @@ impl Model {
         fresh.interrupts.take_signal(&mut self.interrupts);
         std::mem::swap(&mut fresh.trace, &mut self.trace);
         if let Some(trace) = &mut fresh.trace {
-            trace.note(fresh.now, "power", &"the client has gone: off and on");
+            trace.note(fresh.now, "power", &"off and on");
         }
         std::mem::swap(&mut fresh.statistics, &mut self.statistics);
         fresh.statistics.restart();

@@ -22,6 +22,8 @@ const LOOKS: [(Duration, Duration); 3] = [
 ];
 /// How often when nothing has happened for longer.
 const LAZY: Duration = Duration::from_millis(1);
+/// How often to look at a wire that says that it has nothing, and tells nothing.
+const DOUBTFUL: Duration = Duration::from_millis(10);
 
 /// Decides how long to sleep.
 #[derive(Debug)]
@@ -60,6 +62,8 @@ impl Idle {
         let silent = self.look_at_wire(nic)?;
         if polled || silent {
             limit = limit.min(self.look());
+        } else if self.wire.is_none() {
+            limit = limit.min(DOUBTFUL);
         }
         let connection = connection.lock();
         if connection.has_kept() {
@@ -91,11 +95,15 @@ impl Idle {
             .map_or(LAZY, |(_, every)| *every)
     }
 
-    /// Finds out what tells of frames; true if nothing does.
+    /// Finds out what tells of frames; true if nothing does although there may be some.
     fn look_at_wire(&mut self, nic: &Nic) -> io::Result<bool> {
         let known = self.wire.as_ref().map(|(number, _)| *number);
+        let mut silent = false;
         let found = nic.with_wire(|wire| match wire.readiness() {
-            None => Ok(None),
+            None => {
+                silent = !wire.idle();
+                Ok(None)
+            }
             Some(fd) if Some(fd.as_raw_fd()) == known => Ok(known.map(|number| (number, None))),
             Some(fd) => fd
                 .as_fd()
@@ -107,6 +115,6 @@ impl Idle {
             Some((number, Some(copy))) => self.wire = Some((number, copy)),
             Some((_, None)) => {}
         }
-        Ok(self.wire.is_none())
+        Ok(silent)
     }
 }

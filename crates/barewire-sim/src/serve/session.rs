@@ -51,6 +51,8 @@ pub(super) struct Session {
     pub(super) most_data: usize,
     /// Several writes may come in one message.
     pub(super) write_multiple: bool,
+    /// No message was left when the last one had been taken.
+    drained: bool,
 }
 
 impl Session {
@@ -80,6 +82,7 @@ impl Session {
             agreed: false,
             most_data: MAX_DATA,
             write_multiple: false,
+            drained: false,
         })
     }
 
@@ -89,6 +92,7 @@ impl Session {
 
     /// Takes the messages that are there, up to a bound; true if there were any.
     pub(super) fn serve(&mut self) -> Result<bool, Gone> {
+        self.drained = false;
         for count in 0..MESSAGES {
             if self.peer.is_lost() {
                 return Err(Gone::MemoryLost);
@@ -96,6 +100,7 @@ impl Session {
             let received = self.connection.lock().try_receive()?;
             let Some(message) = received else {
                 self.check_patience()?;
+                self.drained = true;
                 return Ok(count > 0);
             };
             match message.header.kind {
@@ -119,8 +124,13 @@ impl Session {
 
     /// Takes what drivers have written to mapped pages.
     pub(super) fn look_at_pages(&mut self) {
+        let look = if self.drained {
+            Look::Everything
+        } else {
+            Look::Stopping
+        };
         if let Some(pages) = &mut self.pages {
-            pages.look(&self.nic, Look::Everything);
+            pages.look(&self.nic, look);
         }
     }
 

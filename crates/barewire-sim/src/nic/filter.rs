@@ -73,12 +73,14 @@ impl Filter {
         self.stale = true;
     }
 
-    /// Decodes the registers again if they have changed.
+    /// Decodes the registers again if they have changed; true if they have.
     #[inline]
-    pub(super) fn refresh(&mut self, registers: &Registers, device: Device) {
-        if self.stale {
+    pub(super) fn refresh(&mut self, registers: &Registers, device: Device) -> bool {
+        let stale = self.stale;
+        if stale {
             self.decode(registers, device);
         }
+        stale
     }
 
     #[cold]

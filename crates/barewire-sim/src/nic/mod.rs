@@ -38,6 +38,7 @@ mod parse;
 mod pause;
 mod phy;
 mod queue;
+mod recall;
 mod receive;
 mod refusal;
 mod registers;

@@ -18,6 +18,7 @@ use super::link::Link;
 use super::packet_buffer::PacketBuffer;
 use super::pause::{PauseState, Pauses};
 use super::queue::{RxQueue, TxQueue};
+use super::recall::Recall;
 use super::registers::Registers;
 use super::reset::Resets;
 use super::segmentation::FlagMasks;
@@ -94,6 +95,7 @@ pub(super) struct Model {
     pub(super) looped: Option<Box<Loopback>>,
     pub(super) statistics: Statistics,
     pub(super) filter: Filter,
+    pub(super) recall: Recall,
     pub(super) flow_director: FlowDirector,
     pub(super) coalescing: Coalescing,
     pub(super) pause: PauseState,
@@ -135,6 +137,7 @@ impl Model {
             looped: None,
             statistics: Statistics::new(),
             filter: Filter::new(),
+            recall: Recall::new(),
             flow_director: FlowDirector::default(),
             coalescing: Coalescing::default(),
             pause: PauseState::default(),
@@ -276,6 +279,7 @@ impl Model {
 
     /// Decodes what the data path asks for every frame.
     pub(super) fn decode_port(&mut self) {
+        self.recall.clear();
         let hlreg0 = Hlreg0::from_bits(self.registers.of(&spec::HLREG0));
         let maxfrs = Maxfrs::from_bits(self.registers.of(&spec::MAXFRS));
         let largest = if hlreg0.jumboen() {

@@ -18,6 +18,7 @@ use super::packet_buffer::{Arrival, PacketBuffer};
 use super::parse::{Network, parse};
 use super::pause::{self, Control};
 use super::queue::RxQueue;
+use super::recall::Recall;
 use super::statistics::{FCS, Statistics};
 use super::time_stamps::Sighting;
 use super::window::Window;
@@ -41,6 +42,7 @@ pub(super) struct Burst<'a> {
     pub(super) flow_director: &'a mut FlowDirector,
     /// Some filter beyond addresses, VLANs and RSS is in use.
     steered: bool,
+    pub(super) recall: &'a mut Recall,
     pub(super) statistics: &'a mut Statistics,
     packet_buffer: &'a mut PacketBuffer,
     pci: &'a ConfigSpace,
@@ -65,7 +67,9 @@ pub(super) struct Burst<'a> {
 impl Model {
     /// Takes up to `budget` frames from the wire; true if anything happened.
     pub(super) fn receive(&mut self, budget: usize) -> bool {
-        self.filter.refresh(&self.registers, self.config.device);
+        if self.filter.refresh(&self.registers, self.config.device) {
+            self.recall.clear();
+        }
         let mut busy = false;
         let mut left = budget;
         loop {
@@ -76,6 +80,7 @@ impl Model {
                     || self.flow_director.is_active()
                     || self.port.stamps.enabled,
                 flow_director: &mut self.flow_director,
+                recall: &mut self.recall,
                 statistics: &mut self.statistics,
                 packet_buffer: &mut self.packet_buffer,
                 pci: &self.pci,
@@ -174,6 +179,19 @@ impl Burst<'_> {
     /// A frame reached the MAC.
     #[inline]
     fn arrive(&mut self, frame: &mut Vec<u8>) {
+        if !self.steered
+            && let Some(arrival) = self.recall.find(frame).copied()
+        {
+            self.statistics.good(frame.len());
+            self.hand_on(frame, arrival);
+        } else {
+            self.examine(frame);
+        }
+    }
+
+    /// Finds out what a frame is, and what is to become of it.
+    #[inline(never)]
+    fn examine(&mut self, frame: &mut Vec<u8>) {
         let bytes = frame.len();
         let mut status = LAST;
         if bytes < SHORTEST {
@@ -228,6 +246,8 @@ impl Burst<'_> {
         };
         if self.steered {
             self.redirect(frame, &headers, &mut arrival);
+        } else if self.port.strip_fcs && !verdict.is_wrong() && status & BAD == 0 {
+            self.recall.keep(frame, &headers, &arrival);
         }
         if headers.odd {
             self.unusual(frame, &headers, &mut arrival);
@@ -236,6 +256,12 @@ impl Burst<'_> {
             let fcs = checksum::crc32(frame);
             frame.extend_from_slice(&fcs.to_le_bytes());
         }
+        self.hand_on(frame, arrival);
+    }
+
+    /// Gives a frame to the host, or puts it with those that wait.
+    #[inline]
+    fn hand_on(&mut self, frame: &mut Vec<u8>, arrival: Arrival) {
         let done = if self.packet_buffer.is_empty() {
             match self.offer(frame, &arrival, 0) {
                 None => return,

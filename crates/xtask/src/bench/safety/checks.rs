@@ -151,6 +151,7 @@ mod tests {
             mnemonic: mnemonic.into(),
             target: (target > 0).then_some(target),
             target_name: name.into(),
+            slot: None,
             function: 0,
         }
     }

@@ -1,9 +1,11 @@
 //! A program's instructions, as objdump prints them.
 
+use std::collections::HashMap;
 use std::path::Path;
 use std::process::Command;
 
 use anyhow::{Context, Result, bail};
+use object::{Object, ObjectSymbol};
 
 /// One instruction.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -15,6 +17,8 @@ pub(super) struct Instruction {
     pub(super) target: Option<u64>,
     /// The name of the target, or whatever objdump writes there.
     pub(super) target_name: String,
+    /// Where the address of what it calls is kept, if it says so.
+    pub(super) slot: Option<u64>,
     /// The function it belongs to, as a number of `Disassembly::functions`.
     pub(super) function: usize,
 }
@@ -49,7 +53,33 @@ pub(super) fn read(program: &Path) -> Result<Disassembly> {
     if !output.status.success() {
         bail!("objdump can't read {}", program.display());
     }
-    Ok(parse(&String::from_utf8_lossy(&output.stdout)))
+    let mut all = parse(&String::from_utf8_lossy(&output.stdout));
+    let slots = slots(&super::read(program)?)?;
+    for instruction in &mut all.instructions {
+        if let Some(name) = instruction.slot.and_then(|slot| slots.get(&slot)) {
+            instruction.target_name.clone_from(name);
+        }
+    }
+    Ok(all)
+}
+
+/// Names of functions by the places where the loader puts their addresses.
+fn slots(program: &[u8]) -> Result<HashMap<u64, String>> {
+    let file = object::File::parse(program).context("not a program")?;
+    let mut names = HashMap::new();
+    for symbol in file.symbols() {
+        if let Ok(name) = symbol.name() {
+            names.insert(symbol.address(), name);
+        }
+    }
+    let mut slots = HashMap::new();
+    for (slot, relocation) in file.dynamic_relocations().into_iter().flatten() {
+        let address = u64::try_from(relocation.addend()).ok();
+        if let Some(name) = address.and_then(|address| names.get(&address)) {
+            slots.insert(slot, (*name).to_owned());
+        }
+    }
+    Ok(slots)
 }
 
 fn parse(text: &str) -> Disassembly {
@@ -93,12 +123,18 @@ fn instruction(line: &str) -> Option<Instruction> {
         ),
         None => (None, ""),
     };
+    // `call *0x5a9b6(%rip)        # 8a5b8 <_DYNAMIC+0x328>`
+    let slot = operands.split_once("# ").and_then(|(_, rest)| {
+        let address = rest.split_whitespace().next()?;
+        u64::from_str_radix(address, 16).ok()
+    });
     Some(Instruction {
         address,
         bytes,
         mnemonic: mnemonic.to_owned(),
         target,
         target_name: target_name.to_owned(),
+        slot,
         function: 0,
     })
 }
@@ -127,5 +163,9 @@ mod tests {
             ("call", "core::y::z")
         );
         assert_eq!((call.function, all.find(0x1240)), (1, Some(2)));
+        let line =
+            "   10:\tff 15 b6 a9 05 00    \tcall   *0x5a9b6(%rip)        # 8a5b8 <_DYNAMIC+0x8>";
+        let call = instruction(line).unwrap();
+        assert_eq!((call.target, call.slot), (None, Some(0x8a5b8)));
     }
 }

@@ -3,11 +3,15 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, JoinHandle};
+use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow};
-use barewire::{Batch, Error, Port, RxQueue, TxQueue};
+use barewire::{Batch, Error, Port, RxQueue, TxQueue, WaitMode, Waiter};
 
 use crate::traffic::TOUCHED;
+
+/// How long the thread sleeps at most, to see whether it is to end.
+const LONGEST_SLEEP: Duration = Duration::from_millis(20);
 
 /// One direction.
 struct Lane {
@@ -19,11 +23,12 @@ struct Lane {
 /// The running thread.
 pub(crate) struct Forwarder {
     stop: Arc<AtomicBool>,
-    thread: Option<JoinHandle<Result<(), Error>>>,
+    thread: Option<JoinHandle<Result<u64, Error>>>,
 }
 
 impl Lane {
-    fn turn(&mut self) -> Result<(), Error> {
+    /// Forwards a batch; false if there was nothing to do and nothing is left to do.
+    fn turn(&mut self) -> Result<bool, Error> {
         if self.batch.is_empty() {
             self.rx.receive(&mut self.batch)?;
             for mut packet in self.batch.iter_mut() {
@@ -32,7 +37,8 @@ impl Lane {
                 }
             }
         }
-        self.tx.send(&mut self.batch).map(drop)
+        let sent = self.tx.send(&mut self.batch)?;
+        Ok(sent > 0 || !self.batch.is_empty())
     }
 }
 
@@ -41,7 +47,7 @@ impl Forwarder {
     ///
     /// # Errors
     /// When there are no queues, or no thread to be had.
-    pub(crate) fn start(ports: &mut [Port], batch: u16) -> Result<Self> {
+    pub(crate) fn start(ports: &mut [Port], batch: u16, mode: WaitMode) -> Result<Self> {
         let [first, second, ..] = ports else {
             return Err(anyhow!("there are no two ports"));
         };
@@ -51,12 +57,16 @@ impl Forwarder {
         let thread = thread::Builder::new()
             .name("forward".into())
             .spawn(move || {
+                let mut waiter = Waiter::new(mode);
                 while !stopped.load(Ordering::Relaxed) {
+                    let mut busy = false;
                     for lane in &mut lanes {
-                        lane.turn()?;
+                        busy |= lane.turn()?;
                     }
+                    let queues = lanes.iter_mut().map(|lane| &mut lane.rx);
+                    waiter.after(busy, queues, LONGEST_SLEEP)?;
                 }
-                Ok(())
+                Ok(waiter.sleeps())
             })
             .context("can't start a thread")?;
         Ok(Self {
@@ -65,16 +75,16 @@ impl Forwarder {
         })
     }
 
-    /// Stops forwarding.
+    /// Stops forwarding, and says how many times the thread has slept.
     ///
     /// # Errors
     /// What went wrong on the way.
-    pub(crate) fn stop(mut self) -> Result<()> {
+    pub(crate) fn stop(mut self) -> Result<u64> {
         self.stop.store(true, Ordering::Relaxed);
         match self.thread.take().map(JoinHandle::join) {
             Some(Ok(result)) => Ok(result?),
             Some(Err(_)) => Err(anyhow!("the forwarding thread has crashed")),
-            None => Ok(()),
+            None => Ok(0),
         }
     }
 }

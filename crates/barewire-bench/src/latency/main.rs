@@ -15,7 +15,7 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
-use barewire::{Port, PortConfig};
+use barewire::{Port, PortConfig, WaitMode};
 use barewire_sim::nic::{Nic, NicConfig};
 use barewire_sim::runner::Runner;
 use clap::{Parser, ValueEnum};
@@ -56,6 +56,20 @@ struct Arguments {
 enum Mode {
     /// Asked all the time.
     Poll,
+    /// Asked when an interrupt says that there is something.
+    Interrupt,
+    /// Asked all the time under load, and by interrupt when idle.
+    Adaptive,
+}
+
+impl Mode {
+    const fn wait_mode(self) -> WaitMode {
+        match self {
+            Self::Poll => WaitMode::Poll,
+            Self::Interrupt => WaitMode::Interrupt,
+            Self::Adaptive => WaitMode::Adaptive,
+        }
+    }
 }
 
 fn main() -> Result<()> {
@@ -81,7 +95,8 @@ fn run(arguments: &Arguments) -> Result<Measured> {
     for nic in &nics {
         ports.push(open(nic, arguments)?);
     }
-    let forwarder = forwarder::Forwarder::start(&mut ports, arguments.batch)?;
+    let forwarder =
+        forwarder::Forwarder::start(&mut ports, arguments.batch, arguments.mode.wait_mode())?;
 
     shared.run(ticks.now());
     std::thread::sleep(WARM_UP);
@@ -94,7 +109,7 @@ fn run(arguments: &Arguments) -> Result<Measured> {
     while shared.on_the_way() > 0 && drain.elapsed() < DRAIN {
         std::thread::sleep(Duration::from_millis(1));
     }
-    forwarder.stop()?;
+    let sleeps = forwarder.stop()?;
     for mut port in ports {
         port.stop()?;
     }
@@ -105,7 +120,7 @@ fn run(arguments: &Arguments) -> Result<Measured> {
         }
     }
     drop(nics); // and with them the wires, which leave their histograms behind
-    Measured::new(&shared, ticks, seconds, arguments)
+    Measured::new(&shared, ticks, seconds, sleeps, arguments)
 }
 
 fn open(nic: &Nic, arguments: &Arguments) -> Result<Port> {
@@ -117,6 +132,7 @@ fn open(nic: &Nic, arguments: &Arguments) -> Result<Port> {
         // as in the paper: a full ring drops, and no frame waits in the device; but where the port's
         // room sets the pace, none is dropped
         drop_enable: arguments.rate > 0,
+        interrupts: arguments.mode != Mode::Poll,
         ..PortConfig::default()
     };
     let mut port = Port::open(nic.function(), &config)?;

@@ -38,6 +38,8 @@ pub(crate) struct Measured {
     p99_999: u64,
     #[serde(rename = "p99.9999")]
     p99_9999: u64,
+    /// How many times the forwarding thread went to sleep.
+    sleeps: u64,
     /// Nanoseconds between two readings of the clock, one right after the other.
     clock: f64,
     /// Points of the complementary cumulative distribution: a latency, and the part of all frames
@@ -54,6 +56,7 @@ impl Measured {
         shared: &Shared,
         ticks: Ticks,
         seconds: Duration,
+        sleeps: u64,
         arguments: &Arguments,
     ) -> Result<Self> {
         let damaged = shared.damaged();
@@ -90,6 +93,7 @@ impl Measured {
             p99_99: at(0.9999),
             p99_999: at(0.99999),
             p99_9999: at(0.999_999),
+            sleeps,
             clock: clock(ticks),
             ccdf: ccdf(&all),
         })

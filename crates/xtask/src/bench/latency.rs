@@ -14,7 +14,7 @@ use super::table::Table;
 /// Parts of the capacity, in percent.
 const LOADS: &[u64] = &[10, 25, 50, 75, 90, 95];
 /// Ways to wait for frames.
-const MODES: &[&str] = &["poll"];
+const MODES: &[&str] = &["poll", "interrupt", "adaptive"];
 /// Runs that capacity is the median of.
 const CAPACITY_RUNS: usize = 3;
 
@@ -32,6 +32,9 @@ pub(crate) struct Arguments {
     /// Loads, in percent of what can be carried
     #[arg(long, value_delimiter = ',', default_values_t = LOADS)]
     loads: Vec<u64>,
+    /// Only these modes
+    #[arg(long, value_delimiter = ',', default_values_t = MODES.iter().map(ToString::to_string))]
+    modes: Vec<String>,
     /// Frames taken at a time, at most
     #[arg(long, default_value_t = 32)]
     batch: u16,
@@ -65,6 +68,8 @@ pub(crate) struct Row {
     pub(crate) p99_999: u64,
     #[serde(rename = "p99.9999")]
     pub(crate) p99_9999: u64,
+    /// How many times the forwarding thread went to sleep.
+    pub(crate) sleeps: u64,
     /// Nanoseconds between two readings of the clock.
     pub(crate) clock: f64,
     pub(crate) ccdf: Vec<(u64, f64)>,
@@ -113,7 +118,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
         capacity: Vec::new(),
         rows: Vec::new(),
     };
-    for mode in MODES {
+    for mode in &arguments.modes {
         let mut rates = Vec::new();
         for _ in 0..CAPACITY_RUNS {
             let row = measure(mode, 0, seconds.min(2))?;
@@ -123,7 +128,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
         let capacity = rates.get(rates.len() / 2).copied().unwrap_or(0.0);
         eprintln!("{mode}: {:.2} Mpps can be carried", capacity / 1e6);
         report.capacity.push(Capacity {
-            mode: (*mode).to_owned(),
+            mode: mode.clone(),
             mpps: capacity / 1e6,
         });
         for load in &arguments.loads {

@@ -110,11 +110,14 @@ fn chart(
         lines.push(Line {
             colour: look.colour,
             dashed: look.dashed,
+            strong: of(subject) == Of::Ours,
             marked: true,
             points,
         });
         legend.push((subject, look.colour, look.dashed));
     }
+    // the first subject is ours, and drawn over the others
+    lines.reverse();
     let columns = columns(rows, column);
     let (Some(first), Some(last)) = (columns.first(), columns.last()) else {
         return Ok(String::new());

@@ -44,7 +44,7 @@ pub(super) struct Table {
 impl Table {
     pub(super) fn new(caption: &str, head: &[String]) -> Self {
         let mut text = format!(
-            "<div class=\"wide\"><table><caption>{}</caption>\n<tr>",
+            "<p class=\"caption\">{}</p>\n<div class=\"wide\"><table>\n<tr>",
             escape(caption)
         );
         for cell in head {

@@ -60,6 +60,7 @@ fn chart(rows: &[&Row], caption: &str) -> Result<String> {
         lines.push(Line {
             colour,
             dashed: false,
+            strong: false,
             marked: false,
             points: points(row),
         });
@@ -108,17 +109,24 @@ fn table(report: &Report) -> String {
             format!("{:.2}", row.mpps),
             row.lost.to_string(),
         ];
-        let latencies = [
-            row.p50,
-            row.p90,
-            row.p99,
-            row.p99_9,
-            row.p99_99,
-            row.p99_999,
-            row.p99_9999,
-            row.max,
+        let percentiles = [
+            (row.p50, 2),
+            (row.p90, 10),
+            (row.p99, 100),
+            (row.p99_9, 1_000),
+            (row.p99_99, 10_000),
+            (row.p99_999, 100_000),
+            (row.p99_9999, 1_000_000),
         ];
-        cells.extend(latencies.map(micros));
+        // of fewer frames, none is as rare
+        cells.extend(percentiles.map(|(nanos, one_in)| {
+            if row.delivered >= one_in {
+                micros(nanos)
+            } else {
+                NONE.to_owned()
+            }
+        }));
+        cells.push(micros(row.max));
         table.row(Of::Others, &cells);
     }
     for (language, [median, p99_9, p99_99, most]) in LATENCY_1_MPPS {

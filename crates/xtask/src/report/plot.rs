@@ -35,6 +35,8 @@ pub(super) struct Line {
     /// As `#rrggbb`.
     pub(super) colour: &'static str,
     pub(super) dashed: bool,
+    /// Whether it stands out.
+    pub(super) strong: bool,
     /// Whether each point is marked.
     pub(super) marked: bool,
     pub(super) points: Vec<(f64, f64)>,
@@ -111,7 +113,7 @@ fn draw<'a>(svg: &'a mut String, x: &Axis, y: &Axis, lines: &[Line]) -> Drawn<'a
         .build_cartesian_2d::<RangedCoordf64, RangedCoordf64>(range(x).into(), range(y).into())?;
     let steps = |axis: &Axis| match axis.scale {
         Scale::Linear => 8,
-        _ => 16,
+        _ => grid(axis).len(),
     };
     let text = |size: i32| (FONT, size).into_font().color(&INK);
     chart
@@ -141,7 +143,7 @@ fn draw<'a>(svg: &'a mut String, x: &Axis, y: &Axis, lines: &[Line]) -> Drawn<'a
             .filter(|(at, value)| inside(*at, x) && inside(*value, y))
             .map(|(at, value)| (x.scale.place(*at), y.scale.place(*value)));
         let points: Vec<(f64, f64)> = points.collect();
-        let style = ink.stroke_width(2);
+        let style = ink.stroke_width(if line.strong { 3 } else { 2 });
         if line.dashed {
             let series = DashedLineSeries::new(points.iter().copied(), 7, 5, style);
             chart.draw_series(series)?;
@@ -156,7 +158,7 @@ fn draw<'a>(svg: &'a mut String, x: &Axis, y: &Axis, lines: &[Line]) -> Drawn<'a
     area.present()
 }
 
-/// Where horizontal lines help the eye.
+/// Where lines across help the eye.
 fn grid(axis: &Axis) -> Vec<f64> {
     let (from, to) = (axis.scale.place(axis.from), axis.scale.place(axis.to));
     let step = match axis.scale {
@@ -213,6 +215,7 @@ mod tests {
         let line = Line {
             colour: "#c2410c",
             dashed: false,
+            strong: true,
             marked: true,
             points: vec![(1.0, 2.0), (32.0, 9.0), (128.0, 10.0)],
         };

@@ -1,7 +1,7 @@
 //! What checks cost.
 
-use super::head;
 use super::html::{Of, Table, note, paragraph};
+use super::{NONE, head};
 use crate::bench::machine::Machine;
 use crate::bench::safety::{Report, Row};
 
@@ -73,6 +73,9 @@ pub(super) fn section(report: &Report) -> (String, Machine) {
 }
 
 fn change(row: &Row, base: &Row) -> String {
+    if row.variant == base.variant {
+        return NONE.to_owned();
+    }
     let change = (row.summary.cycles / base.summary.cycles - 1.0) * 100.0;
     format!("{change:+.1} %")
 }

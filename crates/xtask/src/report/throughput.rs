@@ -11,6 +11,7 @@ use crate::bench::throughput::{Report, Row};
 
 const COLOUR: &str = "#c2410c";
 const SOFT: &str = "#78716c";
+const PAPER: &str = "#1d4ed8";
 
 pub(super) fn section(report: &Report) -> Result<(String, Machine)> {
     let mut text = paragraph(
@@ -84,20 +85,34 @@ fn chart(rows: &[&Row]) -> Result<String> {
     };
     let lines = [
         Line {
+            colour: PAPER,
+            dashed: false,
+            strong: false,
+            marked: true,
+            points: FORWARDING.iter().map(|(_, mpps)| (32.0, *mpps)).collect(),
+        },
+        Line {
             colour: COLOUR,
             dashed: false,
+            strong: true,
             marked: true,
             points,
         },
         Line {
             colour: SOFT,
             dashed: true,
+            strong: false,
             marked: false,
             points: vec![(from, LINE_RATE), (to, LINE_RATE)],
         },
     ];
     let legend = [
         ("barewire on software devices", COLOUR, false),
+        (
+            "the paper's C and Rust on hardware, batches of 32",
+            PAPER,
+            false,
+        ),
         ("line rate of two 10 Gbit/s ports", SOFT, true),
     ];
     Ok(figure(

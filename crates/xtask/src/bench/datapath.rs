@@ -290,3 +290,35 @@ fn print(report: &Report) {
     let disturbed: usize = report.rows.iter().map(|row| row.summary.disturbed).sum();
     println!("{kept} turns kept, {disturbed} left out because the processor was slower then");
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_row_has_the_fields_that_others_rely_on() {
+        let summary = Summary {
+            cycles: 7.5,
+            samples: 3,
+            lowest: 7.0,
+            highest: 8.0,
+            turns: 2,
+            disturbed: 1,
+            short: 0,
+        };
+        let row = Row {
+            subject: "barewire".into(),
+            batch: 32,
+            ring: 512,
+            hugepages: true,
+            summary,
+        };
+        let row = serde_json::to_value(&row).unwrap();
+        assert_eq!(
+            (&row["subject"], &row["batch"]),
+            (&"barewire".into(), &32.into())
+        );
+        assert_eq!((&row["ring"], &row["samples"]), (&512.into(), &3.into()));
+        assert_eq!(row["cycles"], 7.5);
+    }
+}

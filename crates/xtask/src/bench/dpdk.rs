@@ -18,11 +18,11 @@ const LIBRARY: &str = "usr/lib/x86_64-linux-gnu/librte_net_ixgbe.a";
 ///
 /// # Errors
 /// When it can't be had: no Debian, no network, another processor.
-pub(super) fn library() -> Result<Option<PathBuf>> {
+pub(super) fn library() -> Result<PathBuf> {
     let folder = folder()?.join("dpdk");
     let root = folder.join("root");
     if root.join(LIBRARY).exists() {
-        return Ok(Some(root));
+        return Ok(root);
     }
     if !cfg!(target_arch = "x86_64") {
         bail!("it is fetched for x86-64 only");
@@ -50,7 +50,7 @@ pub(super) fn library() -> Result<Option<PathBuf>> {
     if !root.join(LIBRARY).exists() {
         bail!("the package libdpdk-dev has no {LIBRARY}");
     }
-    Ok(Some(root))
+    Ok(root)
 }
 
 fn apt(folder: &Path, arguments: &[&str]) -> Result<()> {

@@ -17,6 +17,12 @@ fn read(file: &str) -> Option<u64> {
     fs::read_to_string(file).ok()?.trim().parse().ok()
 }
 
+fn give_back(before: u64) {
+    if let Err(error) = fs::write(RESERVED, before.to_string()) {
+        eprintln!("can't give hugepages back: {error}");
+    }
+}
+
 impl Hugepages {
     /// Reserves what is missing, if it may. Without, the subjects use ordinary pages, and say so.
     pub(super) fn reserve() -> Self {
@@ -34,18 +40,25 @@ impl Hugepages {
             );
             eprintln!("  as root: echo {wanted} > {RESERVED}");
         }
-        Self {
-            before: written.is_ok().then_some(reserved),
+        let before = written.is_ok().then_some(reserved);
+        if let Some(before) = before {
+            // on Ctrl-C nothing is dropped
+            let caught = ctrlc::set_handler(move || {
+                give_back(before);
+                std::process::exit(130);
+            });
+            if let Err(error) = caught {
+                eprintln!("on Ctrl-C hugepages will stay reserved: {error}");
+            }
         }
+        Self { before }
     }
 }
 
 impl Drop for Hugepages {
     fn drop(&mut self) {
-        if let Some(before) = self.before
-            && let Err(error) = fs::write(RESERVED, before.to_string())
-        {
-            eprintln!("can't give hugepages back: {error}");
+        if let Some(before) = self.before {
+            give_back(before);
         }
     }
 }

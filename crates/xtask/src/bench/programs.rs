@@ -48,10 +48,9 @@ impl Programs {
         let level = level();
         let rust = rust_subject(level, &[])?;
         let mut missing = Vec::new();
-        let dpdk = dpdk::library().unwrap_or_else(|error| {
-            missing.push(format!("DPDK's library can't be had: {error:#}"));
-            None
-        });
+        let dpdk = dpdk::library()
+            .map_err(|error| missing.push(format!("DPDK's library can't be had: {error:#}")))
+            .ok();
         let c = c_subjects(level, dpdk.as_deref())?;
         let mut list = Vec::new();
         let mut add = |subject, path: &Path, smallest| {

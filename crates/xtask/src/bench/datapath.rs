@@ -1,5 +1,7 @@
 //! Cycles per packet: subjects take turns in one run, so that what disturbs one disturbs all.
 
+use std::collections::HashMap;
+
 use anyhow::{Context, Result};
 use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 use serde::{Deserialize, Serialize};
@@ -7,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use super::hugepages::Hugepages;
 use super::machine::{Machine, keep};
 use super::programs::Programs;
-use super::samples::{Summary, Turn, summarise};
+use super::samples::{Summary, Turn, quickest, summarise};
 use super::subject::Subject;
 use super::table::Table;
 
@@ -75,6 +77,9 @@ pub(crate) struct Report {
     pub(crate) notes: Vec<String>,
 }
 
+/// The quickest calibration of each subject so far.
+type Calibrations = HashMap<&'static str, u64>;
+
 /// A point to be measured.
 #[derive(Clone, Copy, Debug, PartialEq)]
 struct Point {
@@ -109,8 +114,9 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
         rings.push(RING);
     }
     rings.sort_unstable();
+    let mut calibrations = Calibrations::new();
     for ring in rings {
-        measure(arguments, &programs, ring, &mut report)?;
+        measure(arguments, &programs, ring, &mut calibrations, &mut report)?;
     }
     for note in &report.notes {
         eprintln!("note: {note}");
@@ -138,6 +144,7 @@ fn measure(
     arguments: &Arguments,
     programs: &Programs,
     ring: u16,
+    calibrations: &mut Calibrations,
     report: &mut Report,
 ) -> Result<()> {
     let most = ring / 2;
@@ -193,8 +200,12 @@ fn measure(
         }
     }
     for (subject, taken) in subjects.iter().zip(taken) {
+        let best = calibrations
+            .entry(subject.program.subject)
+            .or_insert(u64::MAX);
+        *best = quickest(taken.iter().flatten()).min(*best);
         for (point, turns) in points.iter().zip(taken) {
-            let Some(summary) = summarise(&turns) else {
+            let Some(summary) = summarise(&turns, *best) else {
                 continue;
             };
             let row = Row {

@@ -16,7 +16,7 @@ pub(super) struct Turn {
     pub(super) cycles: Vec<u64>,
 }
 
-/// A turn whose calibration took more than this part of the quickest one's counts as disturbed.
+/// A turn whose calibration took more than this part of the subject's quickest counts as disturbed.
 const DISTURBED: f64 = 1.10;
 /// At least this part of the turns is kept, the least disturbed ones.
 const KEPT: usize = 4;
@@ -57,14 +57,21 @@ pub(crate) fn float(count: u64) -> f64 {
     count as f64
 }
 
+/// The quickest calibration of some turns; nothing is quicker than that of none.
+pub(super) fn quickest<'t>(turns: impl IntoIterator<Item = &'t Turn>) -> u64 {
+    let calibrations = turns.into_iter().map(|turn| turn.calibration);
+    calibrations.min().unwrap_or(u64::MAX)
+}
+
 /// The median of the sections of all turns that were not disturbed; `None` without any section.
-pub(super) fn summarise(turns: &[Turn]) -> Option<Summary> {
+/// `quickest` is the quickest calibration of the subject in the whole run.
+pub(super) fn summarise(turns: &[Turn], quickest: u64) -> Option<Summary> {
     let mut turns: Vec<&Turn> = turns
         .iter()
         .filter(|turn| !turn.cycles.is_empty())
         .collect();
     turns.sort_by_key(|turn| turn.calibration);
-    let limit = float(turns.first()?.calibration) * DISTURBED;
+    let limit = float(quickest) * DISTURBED;
     let quiet = turns
         .iter()
         .filter(|turn| float(turn.calibration) <= limit)
@@ -105,7 +112,7 @@ mod tests {
 
     #[test]
     fn the_median_is_per_packet_and_without_the_overhead() {
-        let summary = summarise(&[turn(100, &[120, 20, 220])]).unwrap();
+        let summary = summarise(&[turn(100, &[120, 20, 220])], 100).unwrap();
         assert!((summary.cycles - 10.0).abs() < 1e-9);
         assert_eq!(
             (summary.samples, summary.turns, summary.disturbed),
@@ -120,7 +127,7 @@ mod tests {
             turn(105, &[140; 9]),
             turn(150, &[920; 90]),
         ];
-        let summary = summarise(&turns).unwrap();
+        let summary = summarise(&turns, quickest(&turns)).unwrap();
         assert_eq!(
             (summary.samples, summary.turns, summary.disturbed),
             (18, 2, 1)
@@ -131,12 +138,13 @@ mod tests {
     #[test]
     fn a_quarter_of_the_turns_is_kept_in_any_case() {
         let turns: Vec<Turn> = (0..8).map(|n| turn(100 + 50 * n, &[120])).collect();
-        assert_eq!(summarise(&turns).unwrap().turns, 2);
+        assert_eq!(summarise(&turns, quickest(&turns)).unwrap().turns, 2);
+        assert_eq!(summarise(&turns, 10).unwrap().turns, 2);
     }
 
     #[test]
     fn nothing_measured_is_nothing() {
-        assert_eq!(summarise(&[]), None);
-        assert_eq!(summarise(&[turn(1, &[])]), None);
+        assert_eq!(summarise(&[], 1), None);
+        assert_eq!(summarise(&[turn(1, &[])], 1), None);
     }
 }

@@ -23,7 +23,7 @@ use super::hugepages::Hugepages;
 use super::instructions::{self, valgrind};
 use super::machine::{Machine, folder, keep};
 use super::programs;
-use super::samples::{Summary, Turn, float, summarise};
+use super::samples::{Summary, Turn, float, quickest, summarise};
 use super::subject::Program;
 use super::table::Table;
 
@@ -183,7 +183,8 @@ fn take_turns(variants: &[(&str, Program)], turns: u32) -> Result<Vec<Vec<Summar
         }
     }
     let all = taken.iter().map(|batches| {
-        let summaries = batches.iter().map(|turns| summarise(turns));
+        let best = quickest(batches.iter().flatten());
+        let summaries = batches.iter().map(|turns| summarise(turns, best));
         summaries.collect::<Option<Vec<_>>>()
     });
     all.collect::<Option<Vec<_>>>()

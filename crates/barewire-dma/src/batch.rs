@@ -21,13 +21,14 @@ const SPARE: usize = 8 * CHUNK;
 /// after [`new`](Self::new).
 ///
 /// Dropping or clearing a batch gives its buffers back to their pool.
+#[repr(align(64))] // one cache line, and that of one thread
 pub struct Batch {
     pool: Option<Pool>,
     /// That pool's number, at hand.
     pool_id: PoolId,
     /// Never more than `capacity`, which is allocated.
     packets: Vec<RawPacket>,
-    capacity: usize,
+    capacity: u16,
     /// Never more than [`SPARE`], which is allocated.
     spare: Vec<u32>,
 }
@@ -53,7 +54,7 @@ impl Batch {
             pool: None,
             pool_id: PoolId::NONE,
             packets: Vec::with_capacity(capacity),
-            capacity,
+            capacity: u16::try_from(capacity).unwrap_or(u16::MAX),
             spare: Vec::with_capacity(SPARE),
         }
     }
@@ -72,13 +73,13 @@ impl Batch {
 
     /// Most frames it holds.
     pub fn capacity(&self) -> usize {
-        self.capacity
+        usize::from(self.capacity)
     }
 
     /// How many frames can be added.
     #[inline]
     pub fn room(&self) -> usize {
-        self.capacity - self.packets.len()
+        usize::from(self.capacity) - self.packets.len()
     }
 
     /// The pool whose buffers it holds at the moment.
@@ -117,7 +118,7 @@ impl Batch {
             return Err(PushError { packet, full: true });
         }
         let pool = packet.pool().clone();
-        if !self.bind(&pool) {
+        if !self.bind(&pool, pool.id()) {
             return Err(PushError {
                 packet,
                 full: false,
@@ -139,7 +140,7 @@ impl Batch {
     /// `len` is more than a buffer takes, or the batch holds packets of another pool. The bytes are
     /// whatever was in the buffers.
     pub fn allocate(&mut self, pool: &Pool, count: usize, len: u16) -> usize {
-        if len > pool.data_room() || !self.bind(pool) {
+        if len > pool.data_room() || !self.bind(pool, pool.id()) {
             return 0;
         }
         let count = count.min(self.room());
@@ -183,10 +184,11 @@ impl Batch {
         self.spare.clear();
     }
 
-    /// Makes `pool` the one whose packets it holds; false while it holds another's.
+    /// Makes `pool`, whose number is `id`, the one whose packets it holds; false while it holds
+    /// another's.
     #[inline]
-    pub(crate) fn bind(&mut self, pool: &Pool) -> bool {
-        self.carries(pool) || self.rebind(pool)
+    pub(crate) fn bind(&mut self, pool: &Pool, id: PoolId) -> bool {
+        self.pool_id == id || self.rebind(pool)
     }
 
     #[cold]
@@ -236,6 +238,22 @@ impl Batch {
         unsafe { self.packets.set_len(self.packets.len() + count) };
     }
 
+    /// Adds a frame.
+    ///
+    /// # Safety
+    /// There is room for it, it is a handle of the pool that the batch is bound to, and nobody else
+    /// has a handle of the same buffer.
+    #[inline]
+    pub(crate) unsafe fn put(&mut self, frame: RawPacket) {
+        // SAFETY: there is room, says the caller.
+        let vacant = unsafe { self.vacant(1) };
+        // SAFETY: it has one place.
+        let place = unsafe { vacant.get_unchecked_mut(0) };
+        place.write(frame);
+        // SAFETY: the place was filled.
+        unsafe { self.grow(1) };
+    }
+
     /// Adds a frame of the pool that it is bound to, if there is room.
     pub(crate) fn add(&mut self, frame: RawPacket) {
         if self.room() > 0 {
@@ -263,16 +281,28 @@ impl Batch {
         self.packets.drain(..count.min(self.packets.len()));
     }
 
-    /// A chunk of the empty buffers it carries for `pool`.
+    /// A chunk of the empty buffers it carries for `pool`, which whoever takes it has it
+    /// [forget](Self::forget_spare_chunk).
     #[inline]
-    pub(crate) fn take_spare_chunk(&mut self, pool: &Pool) -> Option<[u32; CHUNK]> {
-        if !self.carries(pool) {
-            return None;
-        }
-        let (rest, chunk) = self.spare.split_last_chunk::<CHUNK>()?;
-        let (rest, chunk) = (rest.len(), *chunk);
-        self.spare.truncate(rest);
-        Some(chunk)
+    pub(crate) fn spare_chunk(&self, pool: PoolId) -> Option<&[u32; CHUNK]> {
+        self.spare.last_chunk().filter(|_| self.pool_id == pool)
+    }
+
+    #[inline]
+    pub(crate) fn forget_spare_chunk(&mut self) {
+        self.spare.truncate(self.spare.len().saturating_sub(CHUNK));
+    }
+
+    /// Whether it can carry another chunk of empty buffers.
+    #[inline]
+    pub(crate) fn has_spare_room(&self) -> bool {
+        self.spare.len() <= SPARE - CHUNK
+    }
+
+    /// Adds a chunk of empty buffers of the pool that it is bound to, if it can carry it.
+    #[inline]
+    pub(crate) fn put_spare_chunk(&mut self, chunk: &[u32; CHUNK]) {
+        self.spare.extend_from_slice(chunk);
     }
 
     /// Takes empty buffers of `pool`: to carry them, if it carries that pool's and has room, else

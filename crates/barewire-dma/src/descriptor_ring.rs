@@ -24,6 +24,7 @@ use crate::{DmaError, Iova, Mapping, Ring};
 /// keep to this writes descriptors that the driver is filling. What the driver filled it never acts
 /// on, so such a device can spoil what it will be told itself, and nothing else.
 #[derive(Debug)]
+#[repr(C)] // what the data path uses comes first, in as few cache lines as can be
 pub struct DescriptorRing {
     descriptors: NonNull<[u64; 2]>,
     /// What the driver keeps with each descriptor: the buffer behind it. As many as descriptors.
@@ -169,13 +170,14 @@ impl DescriptorRing {
         })
     }
 
-    /// The driver's own descriptors from `next` on, and the buffers that will be behind them:
-    /// `most`, or fewer where the ring comes round or its memory ends. Words are as the device
-    /// finds them, little-endian.
+    /// The driver's own descriptors from the one `skip` behind `next` on, and the buffers that will
+    /// be behind them: `most`, or fewer where the ring comes round or its memory ends. Words are as
+    /// the device finds them, little-endian.
     #[inline]
-    pub(crate) fn vacant_run(&mut self, most: usize) -> (&mut [[u64; 2]], &mut [u32]) {
-        let at = self.next & self.mask;
-        let len = most.min(self.room()).min(self.count() - at);
+    pub(crate) fn vacant_run(&mut self, skip: usize, most: usize) -> (&mut [[u64; 2]], &mut [u32]) {
+        let at = self.next.wrapping_add(skip) & self.mask;
+        let room = self.room().saturating_sub(skip);
+        let len = most.min(room).min(self.count() - at);
         // SAFETY: `at` is below `count`, and the claim covers `count` descriptors.
         let first = unsafe { self.descriptors.add(at) };
         // SAFETY: `len` is at most what the ring's memory has from `at` on. The descriptors are the

@@ -1,8 +1,9 @@
 //! One word, or several at once.
+#![allow(unsafe_code)]
 
 use std::ops::{Add, BitAnd, BitOr, BitXor, Shl, Shr, Sub};
 
-use wide::u64x4;
+use wide::{u64x2, u64x4};
 
 /// A 64-bit word, or a group of them that the processor works on at once: what can be done with a
 /// descriptor without a branch.
@@ -81,8 +82,20 @@ pub(crate) fn any_set(group: Group, bits: u64) -> bool {
 /// The descriptors of which these are the first and the second words, as a device finds them.
 #[inline]
 pub(crate) fn descriptors([first, second]: [Group; 2]) -> [[u64; 2]; GROUP] {
-    let (first, second) = (first.to_array(), second.to_array());
-    std::array::from_fn(|n| [first[n].to_le(), second[n].to_le()])
+    let halves = |group: Group| {
+        let words = Group::from(group.to_array().map(u64::to_le));
+        // SAFETY: four words are twice two words, whatever type they have.
+        unsafe { std::mem::transmute::<Group, [u64x2; 2]>(words) }
+    };
+    let ([a, c], [b, d]) = (halves(first), halves(second));
+    let rows = [
+        a.unpack_lo(b),
+        a.unpack_hi(b),
+        c.unpack_lo(d),
+        c.unpack_hi(d),
+    ];
+    // SAFETY: as above.
+    unsafe { std::mem::transmute::<[u64x2; GROUP], [[u64; 2]; GROUP]>(rows) }
 }
 
 #[cfg(test)]
@@ -102,6 +115,8 @@ mod tests {
         fn a_group_does_what_single_words_do(words: [u64; GROUP], bits: u64) {
             let group = Group::from(words);
             prop_assert_eq!(mixed(group).to_array(), words.map(mixed));
+            let alternating = descriptors([group, group.plus(1)]);
+            prop_assert_eq!(alternating, words.map(|word| [word, word.wrapping_add(1)]));
             prop_assert_eq!(any_set(group, bits), words.iter().any(|word| word & bits != 0));
         }
     }

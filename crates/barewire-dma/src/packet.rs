@@ -170,19 +170,34 @@ impl<W: Lanes> Handles<W> {
     }
 }
 
-/// Bounds of a length, as what is to be added to it and taken from it where a handle has it.
+impl Handles<u64> {
+    /// Whether a frame is in one buffer, and its length within these bounds.
+    #[inline]
+    pub(crate) fn is_plain(self, bounds: Bounds) -> bool {
+        self.0 & MORE == 0 && self.len().minus(bounds.shortest) <= bounds.span
+    }
+}
+
+/// Bounds of a length, in the forms in which it is compared with them.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Bounds {
+    shortest: u64,
+    /// The longest, less the shortest.
+    span: u64,
+    /// What to add to a length where a handle has it, so that one too long carries.
     over: u64,
+    /// What to take from it, so that one too short borrows.
     under: u64,
 }
 
 impl Bounds {
-    #[inline]
     pub(crate) fn new(lens: &RangeInclusive<u16>) -> Self {
+        let (shortest, longest) = (*lens.start(), *lens.end());
         Self {
-            over: u64::from(u16::MAX - lens.end()) << LEN,
-            under: u64::from(*lens.start()) << LEN,
+            shortest: u64::from(shortest),
+            span: u64::from(longest.saturating_sub(shortest)),
+            over: u64::from(u16::MAX - longest) << LEN,
+            under: u64::from(shortest) << LEN,
         }
     }
 }

@@ -148,6 +148,7 @@ impl Pool {
     }
 
     /// Bytes in front of a received frame.
+    #[inline]
     pub fn headroom(&self) -> u16 {
         self.inner.headroom
     }
@@ -262,6 +263,7 @@ impl<'a> Memory<'a> {
 }
 
 impl PoolInner {
+    #[inline]
     pub(crate) fn depot(&self) -> &Depot {
         &self.depot
     }

@@ -35,21 +35,24 @@ pub trait RxFormat {
 /// prevent: the format must know the done bit. Its consequence is bounded as the crate's
 /// documentation says.
 #[derive(Debug)]
-pub struct RxRing {
-    ring: DescriptorRing,
-    attached: Attached,
-    /// Of a frame behind the headroom.
-    template: Template,
-    /// The most bytes that a device may write into a buffer.
-    limit: u16,
+#[repr(C)] // what the data path uses comes first, in as few cache lines as can be
+pub struct RxRing<F: RxFormat> {
     /// The pool's number, or none while every descriptor needs a second look.
     at_ease: PoolId,
+    pool_id: PoolId,
+    /// Of a frame behind the headroom.
+    template: Template,
+    /// What to add to a length, so that one above the limit carries out of 16 bits.
+    over: u64,
+    /// The most bytes that a device may write into a buffer.
+    limit: u16,
+    headroom: u16,
+    format: F,
+    ring: DescriptorRing,
+    attached: Attached,
 }
 
-/// Fewer frames than a group.
-const FEW: usize = GROUP - 1;
-
-impl RxRing {
+impl<F: RxFormat> RxRing<F> {
     /// Number of buffers that are lent at once.
     pub const CHUNK: usize = CHUNK;
 
@@ -63,13 +66,19 @@ impl RxRing {
         pool: &Pool,
         domain: &Domain,
         limit: u16,
+        format: F,
     ) -> Result<Self, DmaError> {
+        let limit = limit.min(pool.data_room());
         Ok(Self {
             at_ease: pool.id(),
-            attached: Attached::new(pool, domain)?,
+            pool_id: pool.id(),
             template: Template::new(pool.headroom()),
-            limit: limit.min(pool.data_room()),
+            over: u64::from(u16::MAX - limit),
+            limit,
+            headroom: pool.headroom(),
+            format,
             ring,
+            attached: Attached::new(pool, domain)?,
         })
     }
 
@@ -110,65 +119,60 @@ impl RxRing {
 
     /// Says whether every descriptor needs a second look from now on.
     pub fn look_twice(&mut self, always: bool) {
-        let id = self.attached.pool.id();
-        self.at_ease = if always { PoolId::NONE } else { id };
+        self.at_ease = if always { PoolId::NONE } else { self.pool_id };
     }
 
     /// Lends empty buffers, as many chunks as there is room for and as `batch` and the pool have.
     /// Returns whether there was one.
-    pub fn refill(&mut self, batch: &mut Batch, format: &impl RxFormat) -> bool {
+    pub fn refill(&mut self, batch: &mut Batch) -> bool {
         let before = self.ring.next();
         while self.wants_buffers() {
-            let pool = &self.attached.pool;
-            let brought = batch.take_spare_chunk(pool);
-            let Some(chunk) = brought.or_else(|| pool.inner().depot().take_chunk()) else {
+            if let Some(chunk) = batch.spare_chunk(self.pool_id) {
+                self.lend(chunk);
+                batch.forget_spare_chunk();
+            } else if let Some(chunk) = self.pool().inner().depot().take_chunk() {
+                self.lend(&chunk);
+            } else {
                 break;
-            };
-            let (descriptors, buffers) = self.ring.vacant_run(CHUNK);
-            // whole chunks only, in a ring of whole chunks: none ends with the ring's memory
-            let (Some(descriptors), Some(buffers)) = (
-                descriptors.first_chunk_mut::<CHUNK>(),
-                buffers.first_chunk_mut::<CHUNK>(),
-            ) else {
-                break;
-            };
-            *buffers = chunk;
-            let headroom = u64::from(pool.headroom());
-            match &self.attached.places {
-                Places::Linear(places) => offer(descriptors, &chunk, headroom, places, format),
-                Places::Paged(places) => offer(descriptors, &chunk, headroom, places, format),
             }
-            self.ring.lend(CHUNK);
         }
         self.ring.next() != before
     }
 
-    /// Fills a small batch, if so many frames have arrived and nothing about them or the ring needs
-    /// a second look. Else it takes nothing and returns false, and [`receive`](Self::receive) is to
-    /// be called.
+    /// Lends a chunk of empty buffers, for which there is room. Only whole chunks are ever lent, so
+    /// one never lies across the end of the ring's memory.
     #[inline]
-    pub fn receive_few(&mut self, batch: &mut Batch, format: &impl RxFormat) -> bool {
-        let room = batch.room();
-        let few = room.wrapping_sub(1) < FEW && batch.pool_id() == self.at_ease;
-        if !few || self.ring.room() >= CHUNK {
+    fn lend(&mut self, chunk: &[u32; CHUNK]) {
+        let (descriptors, buffers) = self.ring.vacant_run(0, CHUNK);
+        let descriptors = descriptors.first_chunk_mut::<CHUNK>();
+        let buffers = buffers.first_chunk_mut::<CHUNK>();
+        if let (Some(descriptors), Some(buffers)) = (descriptors, buffers) {
+            *buffers = *chunk;
+            let (headroom, format) = (self.headroom, &self.format);
+            match &self.attached.places {
+                Places::Linear(places) => offer(descriptors, chunk, headroom, places, format),
+                Places::Paged(places) => offer(descriptors, chunk, headroom, places, format),
+            }
+            self.ring.lend(CHUNK);
+        }
+    }
+
+    /// Receives into a batch that has room for one frame, if one has arrived and nothing about it
+    /// or the ring needs a second look. Else it takes nothing and returns false, and
+    /// [`receive`](Self::receive) is to be called.
+    #[inline]
+    pub fn receive_one(&mut self, batch: &mut Batch) -> bool {
+        let at_ease = batch.room() == 1 && batch.pool_id() == self.at_ease;
+        if !at_ease || self.wants_buffers() {
             return false;
         }
-        let oldest = self.ring.oldest();
-        let (template, limit) = (self.template, self.limit);
-        // SAFETY: it is the batch's room.
-        let places = unsafe { batch.vacant(room) };
-        for (n, place) in places.iter_mut().enumerate() {
-            let (status, buffer) = self.ring.at(oldest.wrapping_add(n));
-            let len = format.len(status);
-            if format.fault(status) != 0 || impossible(len, limit) & IMPOSSIBLE != 0 {
-                return false;
-            }
-            place.write(RawPacket::from_bits(template.fill(u64::from(buffer), len)));
-        }
-        // SAFETY: the places were filled, with buffers that the device is done with and that leave
-        // the ring in the next line.
-        unsafe { batch.grow(room) };
-        self.ring.take(room);
+        let (status, buffer) = self.ring.at(self.ring.oldest());
+        let Some(frame) = self.frame(status, buffer) else {
+            return false;
+        };
+        // SAFETY: the batch has room for one frame.
+        unsafe { batch.put(frame) };
+        self.ring.take(1);
         true
     }
 
@@ -177,52 +181,43 @@ impl RxRing {
     ///
     /// # Errors
     /// [`DmaError::OtherPool`] while the batch holds packets of another pool.
-    pub fn receive(
-        &mut self,
-        batch: &mut Batch,
-        format: &impl RxFormat,
-    ) -> Result<usize, DmaError> {
-        if !batch.bind(&self.attached.pool) {
+    #[inline]
+    pub fn receive(&mut self, batch: &mut Batch) -> Result<usize, DmaError> {
+        if !batch.bind(&self.attached.pool, self.pool_id) {
             return Err(DmaError::OtherPool);
         }
-        Ok(self.receive_many(batch, format))
-    }
-
-    /// Takes frames by groups, and then one by one up to a fault.
-    #[inline]
-    fn receive_many(&mut self, batch: &mut Batch, format: &impl RxFormat) -> usize {
         let most = batch.room().min(self.lent().saturating_sub(1));
-        let mut received = 0;
-        loop {
-            received += self.receive_groups(batch, most - received, format);
-            let singles = GROUP.min(most - received);
-            let singly = self.receive_singles(batch, singles, format);
-            received += singly;
-            // a whole group of singles was at the end of the ring's memory: go on from its start
-            if singly < GROUP {
-                return received;
-            }
+        let received = self.receive_run(batch, most);
+        // the end of the ring's memory ends a run as a fault does
+        if received < most && self.ring.index(self.oldest()) == 0 {
+            return Ok(received + self.receive_wrapped(batch, most - received));
         }
+        Ok(received)
     }
 
-    /// Takes whole groups of frames, up to one with a fault, the end of the ring's memory, or
-    /// `most`, which the batch has room for.
-    #[inline]
-    fn receive_groups(&mut self, batch: &mut Batch, most: usize, format: &impl RxFormat) -> usize {
+    #[cold]
+    fn receive_wrapped(&mut self, batch: &mut Batch, most: usize) -> usize {
+        self.receive_run(batch, most)
+    }
+
+    /// Takes frames up to one with a fault, the end of the ring's memory, or `most`, which the
+    /// batch has room for: by groups, and then one by one.
+    #[inline(always)]
+    #[allow(clippy::inline_always)] // the rare second call would keep it from being inlined
+    fn receive_run(&mut self, batch: &mut Batch, most: usize) -> usize {
         debug_assert!(most <= batch.room());
         let (descriptors, buffers) = self.ring.oldest_run(most);
-        let (descriptors, _) = descriptors.as_chunks::<GROUP>();
-        let (buffers, _) = buffers.as_chunks::<GROUP>();
-        // SAFETY: `most` is at most the batch's room.
-        let (places, _) = unsafe { batch.vacant(most) }.as_chunks_mut::<GROUP>();
-        let (template, limit) = (self.template, self.limit);
+        // SAFETY: a run is at most as long as was asked for, and that is at most the batch's room.
+        let places = unsafe { batch.vacant(descriptors.len()) };
+        let (template, over) = (self.template, self.over);
+        let (groups, _) = descriptors.as_chunks::<GROUP>();
+        let groups = groups.iter().zip(buffers.as_chunks::<GROUP>().0);
         let mut received = 0;
-        for ((descriptors, buffers), places) in descriptors.iter().zip(buffers).zip(places) {
+        for ((descriptors, buffers), places) in groups.zip(places.as_chunks_mut::<GROUP>().0) {
             let status = Group::from(descriptors.each_ref().map(Ring::status_of));
-            let len = format.len(status);
-            if any_set(impossible(len, limit), IMPOSSIBLE)
-                || any_set(format.fault(status), u64::MAX)
-            {
+            let len = self.format.len(status);
+            let fault = self.format.fault(status);
+            if any_set(len.plus(over) | len.minus(1), IMPOSSIBLE) || any_set(fault, u64::MAX) {
                 break;
             }
             let start = Group::from(buffers.map(u64::from));
@@ -232,28 +227,12 @@ impl RxRing {
             }
             received += GROUP;
         }
-        // SAFETY: the first `received` places were filled, with buffers that the device is done
-        // with and that leave the ring in the next line.
-        unsafe { batch.grow(received) };
-        self.ring.take(received);
-        received
-    }
-
-    /// Takes frames one by one, up to one with a fault or `most`, which the batch has room for.
-    #[inline]
-    fn receive_singles(&mut self, batch: &mut Batch, most: usize, format: &impl RxFormat) -> usize {
-        debug_assert!(most <= batch.room());
-        let oldest = self.ring.oldest();
-        let mut received = 0;
-        // SAFETY: `most` is at most the batch's room.
-        for place in unsafe { batch.vacant(most) } {
-            let (status, buffer) = self.ring.at(oldest.wrapping_add(received));
-            let len = format.len(status);
-            if format.fault(status) != 0 || impossible(len, self.limit) & IMPOSSIBLE != 0 {
+        let singles = descriptors.iter().zip(buffers).zip(places);
+        for ((descriptor, buffer), place) in singles.skip(received) {
+            let Some(frame) = self.frame(Ring::status_of(descriptor), *buffer) else {
                 break;
-            }
-            let frame = self.template.fill(u64::from(buffer), len);
-            place.write(RawPacket::from_bits(frame));
+            };
+            place.write(frame);
             received += 1;
         }
         // SAFETY: the first `received` places were filled, with buffers that the device is done
@@ -263,6 +242,15 @@ impl RxRing {
         received
     }
 
+    /// The frame that a descriptor says is in a buffer, if it is whole and fits.
+    #[inline]
+    fn frame(&self, status: u64, buffer: u32) -> Option<RawPacket> {
+        let len = self.format.len(status);
+        let fits = len.minus(1) < u64::from(self.limit);
+        (self.format.fault(status) == 0 && fits)
+            .then(|| RawPacket::from_bits(self.template.fill(u64::from(buffer), len)))
+    }
+
     /// Takes as many buffers back as there are `lens`, as one frame, the n-th holding `lens[n]`
     /// bytes, and adds it to `batch`. False, and nothing is taken, when the batch is full, or they
     /// are none, more than 255 or more than are lent. A length beyond the buffer is cut to it.
@@ -270,7 +258,7 @@ impl RxRing {
     /// # Errors
     /// [`DmaError::OtherPool`] while the batch holds packets of another pool.
     pub fn receive_frame(&mut self, batch: &mut Batch, lens: &[u16]) -> Result<bool, DmaError> {
-        if !batch.bind(&self.attached.pool) {
+        if !batch.bind(&self.attached.pool, self.pool_id) {
             return Err(DmaError::OtherPool);
         }
         if lens.len() > self.lent().min(255) || batch.room() == 0 {
@@ -321,33 +309,27 @@ impl RxRing {
     }
 }
 
-impl Drop for RxRing {
+impl<F: RxFormat> Drop for RxRing<F> {
     fn drop(&mut self) {
         self.discard(self.lent(), &mut Batch::new(1));
     }
 }
 
-/// The carry of a length that is more than a buffer's, and the borrow of none.
+/// The carry of a length above the limit, and the borrow of none at all.
 const IMPOSSIBLE: u64 = 1 << 16 | 1 << 63;
-
-/// Sets a bit of [`IMPOSSIBLE`] where `limit` bytes can't hold so many, or nothing at all came.
-#[inline]
-fn impossible<W: Lanes>(len: W, limit: u16) -> W {
-    len.plus(u64::from(u16::MAX - limit)) | len.minus(1)
-}
 
 /// Writes the descriptors that offer buffers with these starts.
 #[inline]
 fn offer(
     into: &mut [[u64; 2]; CHUNK],
     starts: &[u32; CHUNK],
-    headroom: u64,
+    headroom: u16,
     places: &impl Translate,
     format: &impl RxFormat,
 ) {
     let (into, _) = into.as_chunks_mut::<GROUP>();
     for (into, starts) in into.iter_mut().zip(starts.as_chunks::<GROUP>().0) {
-        let data = Group::from(starts.map(u64::from)).plus(headroom);
+        let data = Group::from(starts.map(u64::from)).plus(u64::from(headroom));
         *into = descriptors(format.empty(places.group(data)));
     }
 }

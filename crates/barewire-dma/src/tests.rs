@@ -96,12 +96,12 @@ fn descriptors(count: usize) -> DescriptorRing {
     DescriptorRing::new(domain().map(&region).unwrap(), 0, count).unwrap()
 }
 
-fn rx_ring(count: usize, pool: &Pool) -> RxRing {
-    RxRing::new(descriptors(count), pool, &domain(), u16::MAX).unwrap()
+fn rx_ring(count: usize, pool: &Pool) -> RxRing<Format> {
+    RxRing::new(descriptors(count), pool, &domain(), u16::MAX, Format).unwrap()
 }
 
-fn tx_ring(count: usize, pools: &[&Pool]) -> TxRing {
-    let mut ring = TxRing::new(descriptors(count), &Format);
+fn tx_ring(count: usize, pools: &[&Pool]) -> TxRing<Format> {
+    let mut ring = TxRing::new(descriptors(count), Format);
     for pool in pools {
         ring.attach(pool, &domain()).unwrap();
     }
@@ -109,14 +109,14 @@ fn tx_ring(count: usize, pools: &[&Pool]) -> TxRing {
 }
 
 /// The device writes so many bytes into the n-th of the oldest buffers.
-fn arrive(ring: &RxRing, n: usize, len: u64) {
+fn arrive(ring: &RxRing<Format>, n: usize, len: u64) {
     let position = ring.oldest().wrapping_add(n);
     let shared = ring.ring().shared();
     shared.write_back(position, [0, len << 32 | GOOD]);
 }
 
 /// The device is done with everything that asked for a report.
-fn report_all(ring: &TxRing) {
+fn report_all(ring: &TxRing<Format>) {
     let shared = ring.ring().shared();
     for position in ring.next().wrapping_sub(ring.lent())..ring.next() {
         let [first, second] = shared.fetch(position);
@@ -126,9 +126,9 @@ fn report_all(ring: &TxRing) {
     }
 }
 
-fn all(ring: &mut TxRing, batch: &mut Batch) -> Sent {
+fn all(ring: &mut TxRing<Format>, batch: &mut Batch) -> Sent {
     assert!(ring.knows(batch));
-    ring.send(batch, &Format)
+    ring.send(batch)
 }
 
 #[test]
@@ -136,14 +136,14 @@ fn empty_buffers_go_out_and_come_back_as_frames_in_order() {
     let pool = pool(64);
     let mut ring = rx_ring(64, &pool);
     let mut batch = Batch::new(64);
-    assert!(ring.refill(&mut batch, &Format));
-    assert!(!ring.refill(&mut batch, &Format), "the ring is full");
+    assert!(ring.refill(&mut batch));
+    assert!(!ring.refill(&mut batch), "the ring is full");
     assert_eq!((pool.free(), ring.lent()), (0, 64));
     let addresses: Vec<_> = (0..64).map(|n| ring.ring().shared().first(n)).collect();
     for n in 0..40 {
         arrive(&ring, n, n as u64 + 1);
     }
-    assert_eq!(ring.receive(&mut batch, &Format).unwrap(), 40);
+    assert_eq!(ring.receive(&mut batch).unwrap(), 40);
     for (n, packet) in batch.iter().enumerate() {
         assert_eq!(packet.len(), n + 1);
         assert_eq!(packet.bytes().as_ptr().addr() as u64, addresses[n]);
@@ -167,14 +167,14 @@ fn what_is_not_a_whole_frame_that_fits_stays_in_the_ring() {
             let pool = pool(64);
             let mut ring = rx_ring(64, &pool);
             let mut batch = Batch::new(room);
-            ring.refill(&mut batch, &Format);
+            ring.refill(&mut batch);
             for n in 0..5 {
                 arrive(&ring, n, 60);
             }
             ring.ring().shared().write_back(5, [0, status]);
             let mut received = 0;
             for _ in 0..3 {
-                received += ring.receive(&mut batch, &Format).unwrap();
+                received += ring.receive(&mut batch).unwrap();
                 batch.clear();
             }
             assert_eq!(received, taken, "{status:#x} with room for {room}");
@@ -187,12 +187,12 @@ fn the_last_buffer_of_a_ring_is_not_asked_for() {
     let pool = pool(64);
     let mut ring = rx_ring(32, &pool);
     let mut batch = Batch::new(64);
-    ring.refill(&mut batch, &Format);
+    ring.refill(&mut batch);
     for n in 0..32 {
         arrive(&ring, n, 60);
     }
-    assert_eq!(ring.receive(&mut batch, &Format).unwrap(), 31);
-    assert_eq!(ring.receive(&mut batch, &Format).unwrap(), 0);
+    assert_eq!(ring.receive(&mut batch).unwrap(), 31);
+    assert_eq!(ring.receive(&mut batch).unwrap(), 0);
 }
 
 #[test]
@@ -200,7 +200,7 @@ fn a_frame_of_several_buffers_is_one_packet_and_goes_home_whole() {
     let pool = pool(64);
     let mut ring = rx_ring(64, &pool);
     let mut batch = Batch::new(2);
-    ring.refill(&mut batch, &Format);
+    ring.refill(&mut batch);
     assert!(ring.receive_frame(&mut batch, &[64, 64, 5]).unwrap());
     assert!(!ring.receive_frame(&mut batch, &[]).unwrap());
     assert!(!ring.receive_frame(&mut batch, &[1; 62]).unwrap());
@@ -224,12 +224,12 @@ fn whole_frames_only_are_lent_for_sending() {
     let mut receive = rx_ring(64, &pool);
     let mut send = tx_ring(32, &[&pool]);
     let mut batch = Batch::new(40);
-    receive.refill(&mut batch, &Format);
+    receive.refill(&mut batch);
     // 28 of the 31 descriptors that may be in use are gone
     for n in 0..28 {
         arrive(&receive, n, 60);
     }
-    receive.receive(&mut batch, &Format).unwrap();
+    receive.receive(&mut batch).unwrap();
     assert_eq!(all(&mut send, &mut batch).sent, 28);
     receive.receive_frame(&mut batch, &[60]).unwrap();
     receive.receive_frame(&mut batch, &[64, 64, 5]).unwrap();
@@ -237,7 +237,7 @@ fn whole_frames_only_are_lent_for_sending() {
     assert_eq!((batch.len(), send.lent()), (1, 29));
     // nothing is reported yet, since no chunk is full
     report_all(&send);
-    assert_eq!(send.take_back::<Format>(None), 0);
+    assert_eq!(send.take_back(None), 0);
 }
 
 #[test]
@@ -246,9 +246,9 @@ fn a_frame_of_several_buffers_is_described_buffer_by_buffer_and_reported() {
     let mut receive = rx_ring(64, &pool);
     let mut send = tx_ring(32, &[&pool]);
     let mut batch = Batch::new(8);
-    receive.refill(&mut batch, &Format);
+    receive.refill(&mut batch);
     arrive(&receive, 0, 60);
-    receive.receive(&mut batch, &Format).unwrap();
+    receive.receive(&mut batch).unwrap();
     receive.receive_frame(&mut batch, &[64, 64, 5]).unwrap();
     assert_eq!(all(&mut send, &mut batch).sent, 2);
     let shared = send.ring().shared();
@@ -266,7 +266,7 @@ fn a_frame_of_several_buffers_is_described_buffer_by_buffer_and_reported() {
     // back into the batch, and from there to the receive ring without touching the pool
     report_all(&send);
     let free = pool.free();
-    assert_eq!(send.take_back::<Format>(Some(&mut batch)), 4);
+    assert_eq!(send.take_back(Some(&mut batch)), 4);
     assert_eq!(pool.free(), free);
     drop(batch);
     assert_eq!(pool.free(), free + 4);
@@ -280,7 +280,7 @@ fn room_for_a_frame_of_several_buffers_is_taken_back_when_it_is_needed() {
     let mut send = tx_ring(32, &[&pool]);
     let mut batch = Batch::new(1);
     for _ in 0..20 {
-        receive.refill(&mut batch, &Format);
+        receive.refill(&mut batch);
         receive.receive_frame(&mut batch, &[64; 6]).unwrap();
         assert_eq!(all(&mut send, &mut batch).sent, 1);
         report_all(&send);
@@ -299,10 +299,10 @@ fn one_descriptor_in_a_chunk_asks_for_a_report_whatever_the_batches() {
             report_all(&send);
             while !batch.is_empty() {
                 let wanted = batch.len();
-                total += if send.knows(&batch) && send.send_few(&mut batch, &Format) {
+                total += if send.knows(&batch) && send.send_one(&mut batch) {
                     wanted
                 } else {
-                    send.send(&mut batch, &Format).sent
+                    send.send(&mut batch).sent
                 };
                 assert!(send.lent() <= 127);
                 let shared = send.ring().shared();
@@ -348,7 +348,7 @@ fn pools_meet_on_one_ring_and_each_buffer_goes_home() {
     }
     assert_eq!((a.free(), b.free()), (64 - 14, 64 - 26));
     report_all(&send);
-    assert_eq!(send.take_back::<Format>(None), 32);
+    assert_eq!(send.take_back(None), 32);
     assert_eq!((a.free(), b.free()), (64 - 3, 64 - 5));
     drop(send);
     assert_eq!((a.free(), b.free()), (64, 64));
@@ -359,10 +359,10 @@ fn a_batch_of_one_pool_takes_no_frame_of_another() {
     let (a, b) = (pool(64), pool(64));
     let mut ring = rx_ring(64, &a);
     let mut batch = Batch::new(4);
-    ring.refill(&mut batch, &Format);
+    ring.refill(&mut batch);
     arrive(&ring, 0, 60);
     batch.push(b.packet(b"foreign").unwrap()).unwrap();
-    let refused = ring.receive(&mut batch, &Format);
+    let refused = ring.receive(&mut batch);
     assert!(matches!(refused, Err(DmaError::OtherPool)));
     let rejected = batch.push(a.packet(b"other").unwrap_or_else(|| {
         ring.discard(1, &mut Batch::new(1));
@@ -371,7 +371,7 @@ fn a_batch_of_one_pool_takes_no_frame_of_another() {
     assert!(!rejected.unwrap_err().full);
     batch.clear();
     arrive(&ring, 0, 60);
-    assert_eq!(ring.receive(&mut batch, &Format).unwrap(), 1);
+    assert_eq!(ring.receive(&mut batch).unwrap(), 1);
 }
 
 #[test]
@@ -380,8 +380,8 @@ fn a_ring_sends_nothing_of_a_pool_it_does_not_know() {
     let mut send = tx_ring(64, &[&a]);
     let mut batch = Batch::new(4);
     batch.push(b.packet(&[1; 60]).unwrap()).unwrap();
-    assert!(!send.knows(&batch) && !send.send_few(&mut batch, &Format));
-    assert_eq!(send.send(&mut batch, &Format), Sent::default());
+    assert!(!send.knows(&batch) && !send.send_one(&mut batch));
+    assert_eq!(send.send(&mut batch), Sent::default());
     assert_eq!(batch.len(), 1);
 }
 
@@ -399,7 +399,13 @@ fn paged_memory_is_found_page_by_page_and_scattered_buffers_are_refused() {
             ..PoolConfig::default()
         };
         let pool = Pool::new(across_pages).unwrap();
-        let ring = RxRing::new(descriptors(64), &pool, &Domain::new(Arc::new(device)), 2048);
+        let ring = RxRing::new(
+            descriptors(64),
+            &pool,
+            &Domain::new(Arc::new(device)),
+            2048,
+            Format,
+        );
         assert_eq!(matches!(ring, Err(DmaError::Scattered { .. })), scattered);
     }
 }
@@ -416,15 +422,15 @@ fn buffers_on_scattered_pages_are_found_where_they_are() {
     // 4,096 bytes are 64 buffers of 64 bytes: none lies across the end of a page
     let pool = pool(256);
     let base = pool.region().address().get() as u64;
-    let mut receive = RxRing::new(descriptors(128), &pool, &domain, 64).unwrap();
-    let mut send = TxRing::new(descriptors(256), &Format);
+    let mut receive = RxRing::new(descriptors(128), &pool, &domain, 64, Format).unwrap();
+    let mut send = TxRing::new(descriptors(256), Format);
     send.attach(&pool, &domain).unwrap();
     let mut batch = Batch::new(100);
-    receive.refill(&mut batch, &Format);
+    receive.refill(&mut batch);
     for n in 0..100 {
         arrive(&receive, n, 60);
     }
-    receive.receive(&mut batch, &Format).unwrap();
+    receive.receive(&mut batch).unwrap();
     let expected: Vec<_> = batch
         .iter()
         .map(|packet| packet.bytes().as_ptr().addr() as u64 - base)
@@ -441,7 +447,7 @@ fn buffers_on_scattered_pages_are_found_where_they_are() {
 fn abandoned_buffers_never_come_back() {
     let pool = pool(64);
     let mut ring = rx_ring(32, &pool);
-    ring.refill(&mut Batch::new(4), &Format);
+    ring.refill(&mut Batch::new(4));
     ring.abandon();
     drop(ring);
     let mut send = tx_ring(32, &[&pool]);
@@ -477,15 +483,13 @@ impl TxFormat for Panics {
 #[test]
 fn a_panicking_driver_makes_no_second_owner() {
     let pool = pool(64);
-    let mut send = TxRing::new(descriptors(64), &Panics);
+    let mut send = TxRing::new(descriptors(64), Panics);
     send.attach(&pool, &domain()).unwrap();
     let mut batch = Batch::new(4);
     for len in [40, 60, 40] {
         batch.push(pool.packet(&vec![1; len]).unwrap()).unwrap();
     }
-    let result = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
-        send.send(&mut batch, &Panics)
-    }));
+    let result = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| send.send(&mut batch)));
     assert!(result.is_err());
     // the first frame is the ring's, the others still the batch's
     assert_eq!((send.lent(), batch.len()), (1, 2));
@@ -501,7 +505,7 @@ enum Op {
     ReceiveFrame(Vec<u16>),
     Discard(usize),
     Send,
-    SendFew,
+    SendOne,
     TakeBack(bool),
     Pop,
     Clear,
@@ -515,7 +519,7 @@ fn op() -> impl Strategy<Value = Op> {
         1 => proptest::collection::vec(1u16..70, 0..6).prop_map(Op::ReceiveFrame),
         1 => (0usize..6).prop_map(Op::Discard),
         4 => Just(Op::Send),
-        2 => Just(Op::SendFew),
+        2 => Just(Op::SendOne),
         4 => any::<bool>().prop_map(Op::TakeBack),
         1 => Just(Op::Pop),
         1 => Just(Op::Clear),
@@ -536,27 +540,27 @@ proptest! {
         for op in ops {
             let before = batch.len();
             match op {
-                Op::Refill => { receive.refill(&mut batch, &Format); }
+                Op::Refill => { receive.refill(&mut batch); }
                 Op::Arrive(lens) => {
                     for (n, len) in lens.iter().enumerate().take(receive.lent()) {
                         arrive(&receive, n, u64::from(*len));
                     }
                 }
                 Op::Receive => {
-                    let got = receive.receive(&mut batch, &Format).unwrap();
+                    let got = receive.receive(&mut batch).unwrap();
                     prop_assert_eq!(batch.len(), before + got);
                 }
                 Op::ReceiveFrame(lens) => { receive.receive_frame(&mut batch, &lens).unwrap(); }
                 Op::Discard(count) => receive.discard(count, &mut batch),
                 Op::Send => {
                     send.knows(&batch);
-                    let sent = send.send(&mut batch, &Format);
+                    let sent = send.send(&mut batch);
                     in_batch.drain(..sent.sent + sent.refused);
                 }
-                Op::SendFew => if send.send_few(&mut batch, &Format) { in_batch.clear(); },
+                Op::SendOne => if send.send_one(&mut batch) { in_batch.clear(); },
                 Op::TakeBack(keep) => {
                     report_all(&send);
-                    send.take_back::<Format>(keep.then_some(&mut batch));
+                    send.take_back(keep.then_some(&mut batch));
                 }
                 Op::Pop => if batch.pop().is_some() { in_batch.pop_back(); },
                 Op::Clear => { batch.clear(); in_batch.clear(); }

@@ -73,17 +73,17 @@ pub struct Sent {
 ///
 /// Frames of several pools may be in the ring at once; each buffer goes to its own.
 #[derive(Debug)]
-pub struct TxRing {
-    in_flight: InFlight,
-    pools: Vec<Attached>,
+#[repr(C)] // what the data path uses comes first, in as few cache lines as can be
+pub struct TxRing<F: TxFormat> {
     /// The pool of the last frames, which is that of the next as a rule.
-    current: Option<Route>,
-    few: Few,
+    direct: Direct,
+    in_flight: InFlight<F>,
+    pools: Vec<Attached>,
 }
 
-/// What it takes to send a few frames of the current pool, at hand.
+/// What it takes to send frames of one pool.
 #[derive(Debug)]
-struct Few {
+struct Direct {
     /// The pool's number, or none where its places are not linear.
     pool: PoolId,
     places: Linear,
@@ -92,23 +92,16 @@ struct Few {
 
 /// The descriptors, and the buffers behind those that the device has: start and owner.
 #[derive(Debug)]
-struct InFlight {
-    ring: DescriptorRing,
-    reports: Reports,
+#[repr(C)]
+struct InFlight<F> {
     /// Descriptors before this position can be filled without a thought: there is room, and none
     /// of them asks for a report.
     clear: usize,
     /// Lengths that need no second look.
     plain: Bounds,
-}
-
-/// How the frames of one pool get into descriptors.
-#[derive(Clone, Debug)]
-struct Route {
-    pool: Pool,
-    /// The pool's position in the list of pools.
-    owner: u32,
-    places: Places,
+    format: F,
+    reports: Reports,
+    ring: DescriptorRing,
 }
 
 /// Positions of the descriptors that asked for a report, oldest first. There is room for all that a
@@ -130,6 +123,7 @@ impl Reports {
         }
     }
 
+    #[inline]
     fn first(&self) -> Option<usize> {
         if self.first == self.next {
             return None;
@@ -138,6 +132,7 @@ impl Reports {
         self.positions.get(index).copied()
     }
 
+    #[inline]
     fn push(&mut self, position: usize) {
         let index = self.next & (self.positions.len() - 1);
         if let Some(place) = self.positions.get_mut(index) {
@@ -146,6 +141,7 @@ impl Reports {
         self.next = self.next.wrapping_add(1);
     }
 
+    #[inline]
     fn drop_first(&mut self) {
         self.first = self.first.wrapping_add(1);
     }
@@ -159,8 +155,8 @@ struct Moved<'b> {
 }
 
 impl Moved<'_> {
-    fn left(&self) -> &[RawPacket] {
-        self.batch.frames().get(self.frames..).unwrap_or_default()
+    fn first(&self) -> Option<&RawPacket> {
+        self.batch.frames().get(self.frames)
     }
 }
 
@@ -170,25 +166,22 @@ impl Drop for Moved<'_> {
     }
 }
 
-/// Fewer frames than a group.
-const FEW: usize = GROUP - 1;
-
-impl TxRing {
+impl<F: TxFormat> TxRing<F> {
     /// Number of descriptors of which one asks for a report.
     pub const CHUNK: usize = CHUNK;
 
     /// A ring with nothing in it.
-    pub fn new(ring: DescriptorRing, format: &impl TxFormat) -> Self {
+    pub fn new(ring: DescriptorRing, format: F) -> Self {
         Self {
             in_flight: InFlight {
                 reports: Reports::new(ring.count()),
                 clear: ring.next(),
                 plain: Bounds::new(&format.plain()),
                 ring,
+                format,
             },
             pools: Vec::new(),
-            current: None,
-            few: Few {
+            direct: Direct {
                 pool: PoolId::NONE,
                 places: Linear::default(),
                 owner: 0,
@@ -231,128 +224,144 @@ impl TxRing {
     }
 
     /// Whether the frames of `batch` can be sent without an [`attach`](Self::attach).
-    pub fn knows(&mut self, batch: &Batch) -> bool {
-        let is_of = |route: &Route| batch.carries(&route.pool);
-        if self.current.as_ref().is_some_and(is_of) {
-            return true;
-        }
-        let mut pools = (0..).zip(&self.pools);
-        let Some((owner, attached)) = pools.find(|(_, attached)| batch.carries(&attached.pool))
-        else {
-            return false;
-        };
-        self.few.pool = PoolId::NONE;
-        if let Places::Linear(places) = attached.places {
-            self.few = Few {
-                pool: attached.pool.id(),
-                places,
-                owner,
-            };
-        }
-        self.current = Some(Route {
-            pool: attached.pool.clone(),
-            owner,
-            places: attached.places.clone(),
-        });
-        true
+    pub fn knows(&self, batch: &Batch) -> bool {
+        self.owner_of(batch).is_some()
     }
 
-    /// Lends all frames of a small batch, if nothing about them or the ring needs a second look, as
-    /// is so 31 times of 32. Else it lends nothing and returns false, and [`send`](Self::send) is to
-    /// be called.
+    /// The pool of the frames of a batch, and its position in the list.
+    fn owner_of(&self, batch: &Batch) -> Option<(u32, &Attached)> {
+        let mut pools = (0..).zip(&self.pools);
+        pools.find(|(_, attached)| batch.carries(&attached.pool))
+    }
+
+    /// Lends the frame of a batch of one, if nothing about it or the ring needs a second look, as is
+    /// so 31 times of 32. Else it lends nothing and returns false, and [`send`](Self::send) is to be
+    /// called.
     #[inline]
-    pub fn send_few<F: TxFormat>(&mut self, batch: &mut Batch, format: &F) -> bool {
-        let frames = batch.frames();
-        let (pool, places, owner) = (self.few.pool, self.few.places, self.few.owner);
-        let few = frames.len().wrapping_sub(1) < FEW && batch.pool_id() == pool;
-        if !few || frames.len() > self.in_flight.clear() {
+    pub fn send_one(&mut self, batch: &mut Batch) -> bool {
+        let [frame] = batch.frames() else {
+            return false;
+        };
+        let direct = &self.direct;
+        if batch.pool_id() != direct.pool || self.in_flight.clear() == 0 {
             return false;
         }
-        for (n, frame) in frames.iter().enumerate() {
-            if !self.in_flight.put(n, frame, &places, owner, format) {
-                return false;
-            }
+        if !self.in_flight.put(0, frame, &direct.places, direct.owner) {
+            return false;
         }
-        self.in_flight.ring.lend(frames.len());
-        batch.moved_out(frames.len());
+        self.in_flight.ring.lend(1);
+        batch.moved_out(1);
         true
     }
 
     /// Lends the first frames of `batch`, as many whole ones as there is room for, after taking
     /// back what the device is done with. Nothing is lent of a batch that the ring does not
     /// [know](Self::knows).
-    pub fn send<F: TxFormat>(&mut self, batch: &mut Batch, format: &F) -> Sent {
-        // once for each chunk of descriptors, and whenever the ring is too full
-        if batch.len() > self.in_flight.clear() {
-            self.take_back::<F>(Some(batch));
+    #[inline]
+    pub fn send(&mut self, batch: &mut Batch) -> Sent {
+        let wanted = batch.len();
+        // as many chunks back as are lent now, and all of them when the ring is too full
+        if wanted > self.in_flight.clear() {
+            let chunks = (self.next() % CHUNK + wanted) / CHUNK;
+            let full = wanted > self.in_flight.room();
+            self.take_reported(if full { usize::MAX } else { chunks }, Some(batch));
         }
-        let mut sent = self.lend(batch, format);
-        // frames of several buffers may need more room than there are frames
-        if !batch.is_empty() && self.take_back::<F>(Some(batch)) > 0 {
-            let more = self.lend(batch, format);
-            sent.sent += more.sent;
-            sent.refused += more.refused;
+        let mut sent = 0;
+        if batch.pool_id() == self.direct.pool {
+            let (places, owner) = (self.direct.places, self.direct.owner);
+            sent = self.in_flight.fill(batch.frames(), &places, owner);
+            self.in_flight.lend(sent);
+            batch.moved_out(sent);
         }
-        sent
+        if sent == wanted {
+            return Sent { sent, refused: 0 };
+        }
+        self.send_rest(batch, sent)
     }
 
-    /// Lends the first frames of `batch`, as many as there is room for.
-    fn lend<F: TxFormat>(&mut self, batch: &mut Batch, format: &F) -> Sent {
-        if !self.knows(batch) {
-            return Sent::default();
-        }
-        let Some(route) = &self.current else {
-            return Sent::default();
+    /// After `sent` frames of a batch comes one that is not plain, or for which there is no room;
+    /// or the batch is of another pool than the last.
+    #[cold]
+    fn send_rest(&mut self, batch: &mut Batch, sent: usize) -> Sent {
+        self.take_back(Some(batch));
+        let Some((owner, attached)) = self.owner_of(batch) else {
+            return Sent { sent, refused: 0 };
         };
-        let in_flight = &mut self.in_flight;
-        match &route.places {
-            Places::Linear(places) => in_flight.send(batch, route, places, format),
-            Places::Paged(places) => in_flight.send(batch, route, places, format),
+        let (pool, places) = (attached.pool.clone(), attached.places.clone());
+        let more = match &places {
+            Places::Linear(places) => {
+                let (pool_id, places) = (pool.id(), *places);
+                self.direct = Direct {
+                    pool: pool_id,
+                    places,
+                    owner,
+                };
+                self.in_flight.send_rest(batch, &pool, &places, owner)
+            }
+            Places::Paged(places) => self.in_flight.send_rest(batch, &pool, places, owner),
+        };
+        Sent {
+            sent: sent + more.sent,
+            refused: more.refused,
         }
     }
 
     /// Takes back the buffers that the device has reported as done: into `batch`, if it carries
     /// their pool's and has room, else to their pools. Returns how many.
-    pub fn take_back<F: TxFormat>(&mut self, mut batch: Option<&mut Batch>) -> usize {
-        let mut taken = 0;
-        while let Some(report) = self.in_flight.reports.first() {
+    pub fn take_back(&mut self, batch: Option<&mut Batch>) -> usize {
+        let lent = self.lent();
+        self.take_reported(usize::MAX, batch);
+        self.in_flight.look_ahead();
+        lent - self.lent()
+    }
+
+    /// Takes back what so many reports are about, or as many as there are.
+    #[inline]
+    fn take_reported(&mut self, reports: usize, mut batch: Option<&mut Batch>) {
+        for _ in 0..reports {
+            let Some(report) = self.in_flight.reports.first() else {
+                return;
+            };
             if self.in_flight.ring.status(report) & F::DONE == 0 {
-                break;
+                return;
             }
             self.in_flight.reports.drop_first();
-            let oldest = self.in_flight.ring.oldest();
-            let done = report.wrapping_add(1).wrapping_sub(oldest);
-            self.take(done, batch.as_deref_mut());
-            taken += done;
+            let done = report
+                .wrapping_add(1)
+                .wrapping_sub(self.in_flight.ring.oldest());
+            let (_, buffers) = self.in_flight.ring.oldest_run(done);
+            let owner = self.direct.owner;
+            match (buffers.first_chunk::<CHUNK>(), batch.as_deref_mut()) {
+                // as a rule: a whole chunk of the pool whose frames are being sent
+                (Some(chunk), Some(batch))
+                    if done == CHUNK
+                        && batch.pool_id() == self.direct.pool
+                        && differ(chunk, owner) == 0
+                        && batch.has_spare_room() =>
+                {
+                    batch.put_spare_chunk(&chunk.map(|buffer| buffer & !OWNER));
+                    self.in_flight.ring.take(CHUNK);
+                }
+                (_, batch) => self.take(done, batch),
+            }
         }
-        taken
     }
 
     /// Takes the oldest `count` buffers back, which are lent.
+    #[cold]
     fn take(&mut self, count: usize, mut batch: Option<&mut Batch>) {
         let mut left = count;
         while left > 0 {
-            let (_, buffers) = self.in_flight.ring.oldest_run(left);
+            let (_, buffers) = self.in_flight.ring.oldest_run(left.min(CHUNK));
             let owner = buffers.first().map_or(0, |first| first & OWNER);
-            let mut chunk = [0; CHUNK];
-            let taken = match buffers.first_chunk::<CHUNK>() {
-                // as a rule: a whole chunk of one pool
-                Some(whole) if differ(whole, owner) == 0 => {
-                    chunk = whole.map(|buffer| buffer & !OWNER);
-                    CHUNK
-                }
-                _ => {
-                    let same = |buffer: &&u32| **buffer & OWNER == owner;
-                    let same = buffers.iter().take_while(same);
-                    let mut taken = 0;
-                    for (place, buffer) in chunk.iter_mut().zip(same) {
-                        *place = buffer & !OWNER;
-                        taken += 1;
-                    }
-                    taken
-                }
-            };
-            let empty = chunk.get(..taken).unwrap_or(&chunk);
+            let same = buffers.iter().take_while(|it| **it & OWNER == owner);
+            let mut empty = [0; CHUNK];
+            let mut taken = 0;
+            for (place, buffer) in empty.iter_mut().zip(same) {
+                *place = buffer & !OWNER;
+                taken += 1;
+            }
+            let empty = empty.get(..taken).unwrap_or(&empty);
             if let Some(attached) = self.pools.get(owner as usize) {
                 match batch.as_deref_mut() {
                     Some(batch) => batch.take_empty(&attached.pool, empty),
@@ -376,13 +385,13 @@ impl TxRing {
     }
 }
 
-impl Drop for TxRing {
+impl<F: TxFormat> Drop for TxRing<F> {
     fn drop(&mut self) {
         self.take(self.lent(), None);
     }
 }
 
-impl InFlight {
+impl<F: TxFormat> InFlight<F> {
     /// Descriptors that frames may still take. One stays free: a ring whose tail is its head is
     /// empty, not full.
     #[inline]
@@ -397,6 +406,7 @@ impl InFlight {
     }
 
     /// Finds out how many descriptors can be filled without a thought.
+    #[inline]
     fn look_ahead(&mut self) {
         let next = self.ring.next();
         let before_report = CHUNK - 1 - next % CHUNK;
@@ -406,83 +416,60 @@ impl InFlight {
     /// Fills the descriptor `n` behind the next, which the driver has, for a frame; false if the
     /// frame is not plain.
     #[inline]
-    fn put<F: TxFormat>(
-        &mut self,
-        n: usize,
-        frame: &RawPacket,
-        places: &impl Translate,
-        owner: u32,
-        format: &F,
-    ) -> bool {
+    fn put(&mut self, n: usize, frame: &RawPacket, places: &impl Translate, owner: u32) -> bool {
         let handle = frame.handle();
-        if handle.unusual(self.plain) & UNUSUAL != 0 {
+        if !handle.is_plain(self.plain) {
             return false;
         }
-        let words = format.whole(places.one(handle.at()), handle.len());
+        let words = self.format.whole(places.one(handle.at()), handle.len());
         self.ring.put(n, words, low(handle.start()) | owner);
         true
     }
 
-    /// Lends the first frames of a batch: whole groups of plain ones, then single ones, and those
-    /// that need a second look one at a time.
-    #[inline(never)]
-    fn send<F: TxFormat>(
-        &mut self,
-        batch: &mut Batch,
-        route: &Route,
-        places: &impl Translate,
-        format: &F,
-    ) -> Sent {
-        let mut moved = Moved { batch, frames: 0 };
-        let mut refused = 0;
-        loop {
-            let frames = moved.left();
-            let frames = frames.get(..self.room()).unwrap_or(frames);
-            let Some(first) = frames.first() else { break };
-            let filled = match self.fill_groups(frames, places, route.owner, format) {
-                0 => self.fill_singles(frames, places, route.owner, format),
-                groups => groups,
-            };
-            if filled > 0 {
-                self.lend::<F>(filled);
-                moved.frames += filled;
-                continue;
-            }
-            if !format.sendable(PacketRef::new(route.pool.inner(), first)) {
-                let first = first.alias();
-                moved.frames += 1;
-                refused += 1;
-                route.pool.inner().give_back(first);
-            } else if self.lend_parts(first, route, places, format) {
-                moved.frames += 1;
-            } else {
-                break;
-            }
+    /// Fills descriptors for the first frames, up to one that is not plain or the last there is
+    /// room for. Returns how many.
+    #[inline]
+    fn fill(&mut self, frames: &[RawPacket], places: &impl Translate, owner: u32) -> usize {
+        let most = frames.len().min(self.room());
+        let filled = self.fill_run(0, frames, most, places, owner);
+        // the end of the ring's memory ends a run as well
+        if filled < most && self.ring.index(self.ring.next().wrapping_add(filled)) == 0 {
+            return filled + self.fill_wrapped(filled, frames, most, places, owner);
         }
-        self.look_ahead();
-        Sent {
-            sent: moved.frames - refused,
-            refused,
-        }
+        filled
     }
 
-    /// Fills descriptors for whole groups of plain frames, up to one with another frame in it or
-    /// the end of the ring's memory. Returns how many.
-    #[inline]
-    fn fill_groups<F: TxFormat>(
+    #[cold]
+    fn fill_wrapped(
         &mut self,
+        first: usize,
         frames: &[RawPacket],
+        most: usize,
         places: &impl Translate,
         owner: u32,
-        format: &F,
     ) -> usize {
-        let (into, buffers) = self.ring.vacant_run(frames.len());
-        let (frames, _) = frames.as_chunks::<GROUP>();
-        let (into, _) = into.as_chunks_mut::<GROUP>();
-        let (buffers, _) = buffers.as_chunks_mut::<GROUP>();
-        let plain = self.plain;
+        self.fill_run(first, frames, most, places, owner)
+    }
+
+    /// Fills descriptors for the frames from `first` up to `most`, to one that is not plain, or to
+    /// the end of the ring's memory: by groups, and then one by one. Returns how many.
+    #[inline(always)]
+    #[allow(clippy::inline_always)] // the rare second call would keep it from being inlined
+    fn fill_run(
+        &mut self,
+        first: usize,
+        frames: &[RawPacket],
+        most: usize,
+        places: &impl Translate,
+        owner: u32,
+    ) -> usize {
+        let frames = frames.get(first..most).unwrap_or_default();
+        let (into, buffers) = self.ring.vacant_run(first, frames.len());
+        let (plain, format) = (self.plain, &self.format);
+        let groups = frames.as_chunks::<GROUP>().0.iter();
+        let groups = groups.zip(into.as_chunks_mut::<GROUP>().0);
         let mut filled = 0;
-        for ((frames, into), buffers) in frames.iter().zip(into).zip(buffers) {
+        for ((frames, into), buffers) in groups.zip(buffers.as_chunks_mut::<GROUP>().0) {
             let handles = Handles::of(frames);
             if any_set(handles.unusual(plain), UNUSUAL) {
                 break;
@@ -492,21 +479,9 @@ impl InFlight {
             *buffers = starts.to_array().map(low);
             filled += GROUP;
         }
-        filled
-    }
-
-    /// Fills descriptors for plain frames, up to a group of them or the first other one. Returns
-    /// how many.
-    fn fill_singles<F: TxFormat>(
-        &mut self,
-        frames: &[RawPacket],
-        places: &impl Translate,
-        owner: u32,
-        format: &F,
-    ) -> usize {
-        let mut filled = 0;
-        for frame in frames.iter().take(GROUP) {
-            if !self.put(filled, frame, places, owner, format) {
+        let run = into.len();
+        for frame in frames.get(filled..run).unwrap_or_default() {
+            if !self.put(first + filled, frame, places, owner) {
                 break;
             }
             filled += 1;
@@ -514,17 +489,52 @@ impl InFlight {
         filled
     }
 
+    /// Lends the first frames of a batch, those that need a second look one at a time.
+    fn send_rest(
+        &mut self,
+        batch: &mut Batch,
+        pool: &Pool,
+        places: &impl Translate,
+        owner: u32,
+    ) -> Sent {
+        let mut moved = Moved { batch, frames: 0 };
+        let mut refused = 0;
+        loop {
+            let frames = moved.batch.frames().get(moved.frames..);
+            let filled = self.fill(frames.unwrap_or_default(), places, owner);
+            self.lend(filled);
+            moved.frames += filled;
+            let Some(frame) = moved.first() else { break };
+            if frame.handle().is_plain(self.plain) {
+                break; // there is no room for it
+            }
+            if !self.format.sendable(PacketRef::new(pool.inner(), frame)) {
+                let frame = frame.alias();
+                moved.frames += 1;
+                refused += 1;
+                pool.inner().give_back(frame);
+            } else if self.lend_parts(frame, pool, places, owner) {
+                moved.frames += 1;
+            } else {
+                break;
+            }
+        }
+        Sent {
+            sent: moved.frames - refused,
+            refused,
+        }
+    }
+
     /// Lends a frame that is not plain, buffer by buffer; false, and nothing is lent, when there is
     /// no room for all of it.
-    #[cold]
-    fn lend_parts<F: TxFormat>(
+    fn lend_parts(
         &mut self,
         frame: &RawPacket,
-        route: &Route,
+        pool: &Pool,
         places: &impl Translate,
-        format: &F,
+        owner: u32,
     ) -> bool {
-        let segments = PacketRef::new(route.pool.inner(), frame).segments();
+        let segments = PacketRef::new(pool.inner(), frame).segments();
         let lens = segments.map(<[u8]>::len);
         let (parts, bytes) = lens.fold((0, 0), |(parts, bytes), len| (parts + 1, bytes + len));
         if parts > self.room() {
@@ -532,38 +542,40 @@ impl InFlight {
         }
         let mut raw = frame.alias();
         for n in 0..parts {
-            let words = format.part(Part {
+            let words = self.format.part(Part {
                 buffer: Iova::new(places.one(raw.handle().at())),
                 len: raw.len(),
                 frame_len: u32::try_from(bytes).unwrap_or(u32::MAX),
                 last: n + 1 == parts,
             });
-            self.ring.put(n, words, raw.start() | route.owner);
+            self.ring.put(n, words, raw.start() | owner);
             if raw.more() {
-                raw = route.pool.inner().link(&raw);
+                raw = pool.inner().link(&raw);
             }
         }
         // A ring might be too full for the next such frame, with no report to come.
-        self.report::<F>(parts - 1);
+        self.report(parts - 1);
         self.ring.lend(parts);
+        self.look_ahead();
         true
     }
 
     /// Lends the next `count` descriptors, which were filled for a frame each, and asks for a
     /// report at the end of each chunk.
     #[inline]
-    fn lend<F: TxFormat>(&mut self, count: usize) {
+    fn lend(&mut self, count: usize) {
         let mut end = CHUNK - 1 - self.ring.next() % CHUNK;
         while end < count {
-            self.report::<F>(end);
+            self.report(end);
             end += CHUNK;
         }
         self.ring.lend(count);
+        self.look_ahead();
     }
 
     /// Asks for a report of the filled descriptor `n` behind the next.
     #[inline]
-    fn report<F: TxFormat>(&mut self, n: usize) {
+    fn report(&mut self, n: usize) {
         self.ring.amend(n, F::REPORT);
         self.reports.push(self.ring.next().wrapping_add(n));
     }
@@ -577,6 +589,7 @@ fn low(start: u64) -> u32 {
 }
 
 /// 0 if all these buffers are `owner`'s.
+#[inline]
 fn differ(buffers: &[u32; CHUNK], owner: u32) -> u32 {
     let differ = |differ, buffer: &u32| differ | buffer ^ owner;
     buffers.iter().fold(0, differ) & OWNER

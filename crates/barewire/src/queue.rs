@@ -83,7 +83,7 @@ impl RxQueue {
     /// # Errors
     /// [`Error::Dma`] while `batch` holds packets of a pool other than the queue's own, and
     /// [`Error::Gone`] when the device is gone; frames stay in the ring. [`Error::Stopped`] after
-    /// [`Port::stop`](crate::Port::stop).
+    /// [`Port::stop`](crate::Port::stop), once the frames that had arrived are used up.
     #[inline]
     pub fn receive(&mut self, batch: &mut Batch) -> Result<usize, Error> {
         match &mut self.queue {

@@ -53,9 +53,9 @@ impl RxFormat for Advanced {
 
 /// Starts at a cache line of its own, two for processors that fetch them in pairs: what one thread
 /// writes here is next to nothing that another reads.
-#[repr(align(128))]
+#[repr(C, align(128))]
 pub(crate) struct IxgbeRx {
-    ring: RxRing,
+    ring: RxRing<Advanced>,
     device: Handle,
     index: u32,
     tail: u32,
@@ -89,7 +89,7 @@ impl IxgbeRx {
                 "pools with buffers of 1,024 to 16,384 bytes",
             )
         })?;
-        let ring = RxRing::new(ring, pool, device.domain(), buffer);
+        let ring = RxRing::new(ring, pool, device.domain(), buffer, Advanced);
         let ring = ring.map_err(|error| device.dma_error(error))?;
         registers.write_at(&RDBAL, index, ring.ring().iova().low());
         registers.write_at(&RDBAH, index, ring.ring().iova().high());
@@ -133,10 +133,9 @@ impl IxgbeRx {
     /// As [`RxQueue::receive`](crate::RxQueue::receive).
     #[inline]
     pub(crate) fn receive(&mut self, batch: &mut Batch) -> Result<usize, Error> {
-        let room = batch.room();
-        if self.ring.receive_few(batch, &Advanced) {
-            self.counters.packets += room as u64;
-            return Ok(room);
+        if self.ring.receive_one(batch) {
+            self.counters.packets += 1;
+            return Ok(1);
         }
         self.receive_many(batch)
     }
@@ -144,15 +143,12 @@ impl IxgbeRx {
     /// Receives into a batch of any size.
     #[inline(never)]
     fn receive_many(&mut self, batch: &mut Batch) -> Result<usize, Error> {
-        if self.device.stopped() {
-            return Err(self.device.stopped_error());
-        }
-        if self.ring.wants_buffers() {
+        if self.ring.wants_buffers() && !self.device.stopped() {
             self.refill(batch);
         }
         let mut received = 0;
         if !self.dropping {
-            received = match self.ring.receive(batch, &Advanced) {
+            received = match self.ring.receive(batch) {
                 Ok(received) => received,
                 Err(error) => return Err(self.device.dma_error(error)),
             };
@@ -167,7 +163,7 @@ impl IxgbeRx {
     /// Gives the device empty buffers. The last one lent stays behind the tail: a ring whose tail
     /// is its head is empty, not full.
     fn refill(&mut self, batch: &mut Batch) {
-        if self.ring.refill(batch, &Advanced) {
+        if self.ring.refill(batch) {
             let tail = self.ring.ring().index(self.ring.next().wrapping_sub(1));
             self.device.write_tail(self.tail, tail);
         } else {
@@ -187,6 +183,9 @@ impl IxgbeRx {
             return Ok(received + more);
         }
         if received == 0 {
+            if self.device.stopped() {
+                return Err(self.device.stopped_error());
+            }
             self.silence += 1;
             if self.silence >= SILENCE {
                 self.silence = 0;

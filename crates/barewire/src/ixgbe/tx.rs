@@ -78,11 +78,10 @@ const SHORTEST: u16 = {
 
 /// Starts at a cache line of its own, two for processors that fetch them in pairs: what one thread
 /// writes here is next to nothing that another reads.
-#[repr(align(128))]
+#[repr(C, align(128))]
 pub(crate) struct IxgbeTx {
-    ring: TxRing,
+    ring: TxRing<Advanced>,
     device: Handle,
-    format: Advanced,
     index: u32,
     tail: u32,
     silence: u32,
@@ -99,8 +98,7 @@ impl IxgbeTx {
         longest: u16,
     ) -> Result<Self, Error> {
         let registers = device.registers();
-        let format = Advanced { longest };
-        let ring = TxRing::new(ring, &format);
+        let ring = TxRing::new(ring, Advanced { longest });
         let index = u32::from(index);
         registers.write_at(&TDBAL, index, ring.ring().iova().low());
         registers.write_at(&TDBAH, index, ring.ring().iova().high());
@@ -119,7 +117,6 @@ impl IxgbeTx {
         let queue = Self {
             ring,
             device: device.handle(),
-            format,
             index,
             tail: TDT.at(index),
             silence: 0,
@@ -141,10 +138,9 @@ impl IxgbeTx {
         if self.device.stopped() {
             return Err(self.device.stopped_error());
         }
-        let wanted = batch.len();
-        if self.ring.send_few(batch, &self.format) {
-            self.sent(wanted);
-            return Ok(wanted);
+        if self.ring.send_one(batch) {
+            self.sent(1);
+            return Ok(1);
         }
         self.send_many(batch)
     }
@@ -153,19 +149,41 @@ impl IxgbeTx {
     #[inline(never)]
     fn send_many(&mut self, batch: &mut Batch) -> Result<usize, Error> {
         let wanted = batch.len();
-        if wanted == 0 {
-            self.ring.take_back::<Advanced>(Some(batch));
-            return Ok(0);
-        }
-        if !self.ring.knows(batch) {
-            self.attach_pool_of(batch)?;
-        }
-        let Sent { sent, refused } = self.ring.send(batch, &self.format);
+        let Sent { sent, refused } = self.ring.send(batch);
         if sent > 0 {
             self.sent(sent);
         }
-        if sent < wanted {
-            self.fell_short(batch, sent, refused)?;
+        if sent < wanted || wanted == 0 {
+            return self.send_rest(batch, sent, refused);
+        }
+        Ok(sent)
+    }
+
+    /// There was nothing to send, or not all frames were sent: they are the first of their pool,
+    /// some were refused, or the ring is full.
+    #[cold]
+    fn send_rest(
+        &mut self,
+        batch: &mut Batch,
+        sent: usize,
+        refused: usize,
+    ) -> Result<usize, Error> {
+        self.counters.refused += refused as u64;
+        let Some(pool) = batch.pool().filter(|_| !batch.is_empty()) else {
+            self.ring.take_back(Some(batch));
+            return Ok(sent);
+        };
+        if !self.ring.knows(batch) {
+            self.attach(&pool.clone())?;
+            return self.send(batch);
+        }
+        self.counters.full += 1;
+        if sent == 0 {
+            self.silence += 1;
+            if self.silence >= SILENCE {
+                self.silence = 0;
+                self.device.card().check()?;
+            }
         }
         Ok(sent)
     }
@@ -178,29 +196,6 @@ impl IxgbeTx {
         self.device.write_tail(self.tail, tail);
     }
 
-    #[cold]
-    fn attach_pool_of(&mut self, batch: &Batch) -> Result<(), Error> {
-        batch.pool().map_or(Ok(()), |pool| self.attach(pool))
-    }
-
-    /// Fewer frames than wanted were sent: some were refused, or the ring is full.
-    #[cold]
-    fn fell_short(&mut self, batch: &Batch, sent: usize, refused: usize) -> Result<(), Error> {
-        self.counters.refused += refused as u64;
-        if batch.is_empty() {
-            return Ok(());
-        }
-        self.counters.full += 1;
-        if sent == 0 {
-            self.silence += 1;
-            if self.silence >= SILENCE {
-                self.silence = 0;
-                self.device.card().check()?;
-            }
-        }
-        Ok(())
-    }
-
     /// As [`TxQueue::attach`](crate::TxQueue::attach).
     pub(crate) fn attach(&mut self, pool: &Pool) -> Result<(), Error> {
         let attached = self.ring.attach(pool, self.device.card().domain());
@@ -209,7 +204,7 @@ impl IxgbeTx {
 
     /// As [`TxQueue::reclaim`](crate::TxQueue::reclaim).
     pub(crate) fn reclaim(&mut self) -> usize {
-        self.ring.take_back::<Advanced>(None)
+        self.ring.take_back(None)
     }
 
     /// As [`TxQueue::counters`](crate::TxQueue::counters).

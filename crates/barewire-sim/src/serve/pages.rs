@@ -299,13 +299,20 @@ impl Pages {
                 self.stop(nic, *queue, change.new);
             }
         }
-        for (change, part) in all() {
-            match part {
-                Some(Part::Ring(queue)) => self.stop_unseen(nic, *queue),
+        // The client goes on writing while it is looked at. What it wrote before it started a queue
+        // that was seen to start is there by now; what it starts from now on waits for the next look.
+        self.find_changes();
+        let described = std::mem::take(&mut self.changes);
+        let mut stopped = Vec::new();
+        for change in &described {
+            let part = self.parts.get(change.word).copied();
+            let again = match part {
+                Some(Part::Ring(queue)) => Some(queue),
                 // That of a receive queue is not software's to write.
-                Some(Part::Head(queue)) if *queue >= QUEUES => self.stop_unseen(nic, *queue),
-                _ => {}
-            }
+                Some(Part::Head(queue)) => Some(queue).filter(|queue| *queue >= QUEUES),
+                _ => None,
+            };
+            stopped.extend(again.filter(|queue| self.stop_unseen(nic, *queue)));
             if let Some(Part::Ring(_) | Part::Head(_) | Part::Other) = part {
                 self.write(nic, change);
             }
@@ -313,7 +320,15 @@ impl Pages {
         if look == Look::Everything {
             // Some may have been written as they were when a queue stopped, and some come again.
             self.find_changes();
-            let changes = std::mem::take(&mut self.changes);
+            let seen = changes;
+            let mut changes = std::mem::take(&mut self.changes);
+            changes.retain(|change| {
+                let again = match self.parts.get(change.word) {
+                    Some(Part::Control(queue) | Part::Tail(queue)) => stopped.contains(queue),
+                    _ => false,
+                };
+                again || seen.iter().any(|seen| seen.word == change.word)
+            });
             for change in &changes {
                 if matches!(self.parts.get(change.word), Some(Part::Control(_))) {
                     self.write(nic, change);
@@ -350,7 +365,8 @@ impl Pages {
 
     /// Where a ring changes while its queue runs, the client has stopped the queue and started it
     /// again between two looks. At least nothing shows that it has not.
-    fn stop_unseen(&mut self, nic: &Nic, queue: usize) {
+    /// True if it ran.
+    fn stop_unseen(&mut self, nic: &Nic, queue: usize) -> bool {
         let Queue {
             control,
             tail,
@@ -359,7 +375,7 @@ impl Pages {
         } = self.queues[queue];
         let known = self.shadow_of(control);
         if known & enable == 0 {
-            return;
+            return false;
         }
         if let Some(offset) = self.offsets.get(control) {
             nic.write_register(*offset, known & !enable);
@@ -370,6 +386,7 @@ impl Pages {
             // All of a fresh ring has been handed over, maybe up to the same descriptor as before.
             self.set_shadow(tail, 0);
         }
+        true
     }
 
     fn write(&mut self, nic: &Nic, change: &Change) {

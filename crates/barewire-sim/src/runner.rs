@@ -1,4 +1,4 @@
-//! A thread that runs software devices at full speed.
+//! A thread that runs software devices at full speed, and hands that others lend.
 
 use std::io;
 use std::sync::Arc;
@@ -6,20 +6,28 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-use crate::nic::Nic;
+use crate::nic::{Nic, Part};
 
 /// Rounds without work after which the thread gives its turn away, and after which it sleeps.
 const SPIN: u32 = 64;
 const YIELD: u32 = 2_048;
 /// How long it sleeps then: short against any rate at which a program would notice.
 const NAP: Duration = Duration::from_micros(20);
+/// How long it sleeps while others step the devices: short against what devices do by themselves.
+const REST: Duration = Duration::from_millis(1);
 
 /// Runs devices on a thread, against the real clock, until it is stopped or dropped.
 #[derive(Debug)]
 pub struct Runner {
-    stop: Arc<AtomicBool>,
+    shared: Arc<Shared>,
     thread: Option<JoinHandle<()>>,
     nics: Vec<Nic>,
+}
+
+#[derive(Debug, Default)]
+struct Shared {
+    stop: AtomicBool,
+    relieved: AtomicBool,
 }
 
 impl Runner {
@@ -28,21 +36,18 @@ impl Runner {
     /// # Errors
     /// When the system has no thread to give.
     pub fn start(nics: Vec<Nic>) -> io::Result<Self> {
-        let stop = Arc::new(AtomicBool::new(false));
+        let shared = Arc::<Shared>::default();
         for nic in &nics {
             nic.follow_clock(true);
         }
-        let stepper = Stepper {
-            nics: nics.clone(),
-            next: 0,
-        };
-        let stopped = Arc::clone(&stop);
+        let theirs = nics.clone();
+        let told = Arc::clone(&shared);
         let thread = thread::Builder::new()
             .name("barewire-sim".into())
-            .spawn(move || run(stepper, &stopped));
+            .spawn(move || run(&theirs, &told));
         match thread {
             Ok(thread) => Ok(Self {
-                stop,
+                shared,
                 thread: Some(thread),
                 nics,
             }),
@@ -55,13 +60,10 @@ impl Runner {
         }
     }
 
-    /// A handle to step the devices with from another thread. It does nothing harmful after the
-    /// runner has stopped, and nothing useful either.
-    pub fn stepper(&self) -> Stepper {
-        Stepper {
-            nics: self.nics.clone(),
-            next: 0,
-        }
+    /// Tells the runner's thread whether others step the devices, each through a [`Hand`]: it only
+    /// looks after them once a millisecond then.
+    pub fn relieve(&self, relieved: bool) {
+        self.shared.relieved.store(relieved, Ordering::Relaxed);
     }
 
     /// No device has anything on its way; see [`Nic::is_idle`].
@@ -75,7 +77,7 @@ impl Runner {
     }
 
     fn halt(&mut self) {
-        self.stop.store(true, Ordering::Relaxed);
+        self.shared.stop.store(true, Ordering::Relaxed);
         if let Some(thread) = self.thread.take() {
             if thread.join().is_err() {
                 tracing::error!("the thread of the software devices panicked");
@@ -93,34 +95,54 @@ impl Drop for Runner {
     }
 }
 
-/// Steps a runner's devices from another thread, so that a program that waits for frames spends the
-/// time on their coming.
+/// Steps the two devices that frames of one direction pass, from the thread that forwards them.
 ///
-/// On a machine with few processors this is what balances the load: the runner's thread and the
-/// program's share the devices, each stepping whichever the other is not at.
-///
-/// The default has no devices.
+/// What a frame is made of then stays in the caches of one processor from the wire it comes from to
+/// the wire it leaves by. A runner's thread beside a program's moves each frame from one processor's
+/// caches to the other's and back, which costs more than the frame's whole way otherwise.
 #[derive(Clone, Debug, Default)]
-pub struct Stepper {
-    nics: Vec<Nic>,
-    next: usize,
+pub struct Hand {
+    receiving: Option<Nic>,
+    sending: Option<Nic>,
 }
 
-impl Stepper {
-    /// Steps one device that no other thread is at; true if it did anything.
+impl Hand {
+    /// For frames that come in through `receiving` and leave through `sending`. `None` stands for a
+    /// device that nobody here has to step.
+    pub fn new(receiving: Option<&Nic>, sending: Option<&Nic>) -> Self {
+        Self {
+            receiving: receiving.cloned(),
+            sending: sending.cloned(),
+        }
+    }
+
+    /// Takes some frames from the wire, unless another thread is at the device; true if anything
+    /// happened.
     #[inline]
-    pub fn step(&mut self) -> bool {
-        self.next = (self.next + 1) % self.nics.len().max(1);
-        self.nics.get(self.next).is_some_and(Nic::try_step)
+    pub fn receive(&self) -> bool {
+        let nic = self.receiving.as_ref();
+        nic.is_some_and(|nic| nic.try_step(Part::Receive))
+    }
+
+    /// Sends some of the frames that were handed over, unless another thread is at the device; true
+    /// if anything happened.
+    #[inline]
+    pub fn send(&self) -> bool {
+        let nic = self.sending.as_ref();
+        nic.is_some_and(|nic| nic.try_step(Part::Transmit))
     }
 }
 
-fn run(mut stepper: Stepper, stop: &AtomicBool) {
+fn run(nics: &[Nic], shared: &Shared) {
     let mut quiet = 0;
-    while !stop.load(Ordering::Relaxed) {
+    while !shared.stop.load(Ordering::Relaxed) {
         let mut busy = false;
-        for _ in 0..stepper.nics.len() {
-            busy |= stepper.step();
+        for nic in nics {
+            busy |= nic.try_step(Part::Both);
+        }
+        if shared.relieved.load(Ordering::Relaxed) {
+            thread::sleep(REST);
+            continue;
         }
         quiet = if busy { 0 } else { quiet + 1 };
         match quiet {

@@ -54,7 +54,8 @@ impl<'a> Run<'a> {
     /// # Errors
     /// When a thread can't be started or a device can't be given the other's buffers.
     pub(super) fn start(command: &'a Forward, mut bench: Bench, far_ends: FarEnds) -> Result<Self> {
-        let workers = Workers::start(bench.lanes(command)?, &bench.stepper())?;
+        let workers = Workers::start(bench.lanes(command)?)?;
+        bench.relieve(true);
         let now = Instant::now();
         far_ends.gate.open();
         Ok(Self {
@@ -206,6 +207,7 @@ impl<'a> Run<'a> {
     /// Stops threads, ports and devices, in this order, and counts.
     fn finish(mut self, result: Result<()>) -> Result<Outcome> {
         let (lanes, forwarded) = self.workers.stop();
+        self.bench.relieve(false);
         let statistics = self.bench.statistics()?;
         let mut oversize_dropped = 0;
         for port in &mut self.bench.ports {

@@ -6,7 +6,7 @@ use anyhow::{Context, Result, bail};
 use barewire::{Link, Port, PortConfig, Statistics};
 use barewire_bus::{Backend, Host};
 use barewire_sim::nic::Nic;
-use barewire_sim::runner::{Runner, Stepper};
+use barewire_sim::runner::{Hand, Runner};
 
 use super::device::{Device, with_remedy};
 use super::far_end::Plugs;
@@ -72,27 +72,28 @@ impl Bench {
         }
     }
 
-    /// Takes the queues out of the ports, in pairs of both directions.
+    /// Takes the queues out of the ports, in both directions by turns.
     ///
     /// # Errors
     /// When a device can't be given the other's buffers.
-    pub(super) fn lanes(&mut self, command: &Forward) -> Result<Vec<[Lane; 2]>> {
+    pub(super) fn lanes(&mut self, command: &Forward) -> Result<Vec<Lane>> {
         let [first, second] = &mut self.ports;
+        let [one, other] = self.devices.each_ref().map(Device::sim);
         let touch = command.touch == Switch::On;
         let mut lanes = Vec::new();
         for queue in 0..command.queues {
-            lanes.push([
-                lane((0, first), second, queue, command.batch, touch)?,
-                lane((1, second), first, queue, command.batch, touch)?,
-            ]);
+            let batch = command.batch;
+            lanes.push(lane((0, first), second, queue, batch, touch)?.by(Hand::new(one, other)));
+            lanes.push(lane((1, second), first, queue, batch, touch)?.by(Hand::new(other, one)));
         }
         Ok(lanes)
     }
 
-    /// A handle to lend the devices a hand with.
-    pub(super) fn stepper(&self) -> Stepper {
-        let runner = self.runner.as_ref();
-        runner.map_or_else(Stepper::default, Runner::stepper)
+    /// Leaves the software devices to the threads that forward, or takes them back.
+    pub(super) fn relieve(&self, relieved: bool) {
+        if let Some(runner) = &self.runner {
+            runner.relieve(relieved);
+        }
     }
 
     /// Whether nothing is on its way in the software devices. When the sources have stopped before

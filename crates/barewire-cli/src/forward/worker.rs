@@ -7,16 +7,13 @@ use std::thread::{self, JoinHandle};
 use anyhow::{Context, Result, anyhow};
 use barewire::{Batch, Error, RxCounters, RxQueue, TxCounters, TxQueue};
 
-use barewire_sim::runner::Stepper;
+use barewire_sim::runner::Hand;
 
 use super::ledger::TOUCHED;
 
 /// Turns without a frame before the thread lets others run: some ten microseconds. Other programs
 /// may keep the processor for milliseconds once they have it, which is a thousand frames.
 const PATIENCE: u32 = 1024;
-
-/// Which part of a full batch from each lane counts as having caught up with the devices.
-const CAUGHT_UP: usize = 2;
 
 /// One receive queue and the transmit queue that its frames leave by.
 #[derive(Debug)]
@@ -27,6 +24,9 @@ pub(super) struct Lane {
     touch: bool,
     /// Position of the port whose receive queue this is.
     port: usize,
+    hand: Hand,
+    /// The last batch was not full: the device has no more.
+    caught_up: bool,
 }
 
 impl Lane {
@@ -48,7 +48,15 @@ impl Lane {
             batch: Batch::new(usize::from(batch)),
             touch,
             port,
+            hand: Hand::default(),
+            caught_up: true,
         })
+    }
+
+    /// With a hand for the software devices on the frames' way.
+    pub(super) fn by(mut self, hand: Hand) -> Self {
+        self.hand = hand;
+        self
     }
 
     /// Forwards a batch; returns the number of frames sent. Frames for which the ring has no room stay in the
@@ -56,8 +64,15 @@ impl Lane {
     #[inline]
     fn turn(&mut self) -> Result<usize, Error> {
         if self.batch.is_empty() {
-            if self.rx.receive(&mut self.batch)? == 0 {
+            // Frames that wait in the ring are taken first, while the caches have them.
+            if self.caught_up {
+                self.hand.receive();
+            }
+            let received = self.rx.receive(&mut self.batch)?;
+            self.caught_up = received < self.batch.capacity();
+            if received == 0 {
                 self.tx.reclaim();
+                self.hand.send();
                 return Ok(0);
             }
             if self.touch {
@@ -68,7 +83,9 @@ impl Lane {
                 }
             }
         }
-        self.tx.send(&mut self.batch)
+        let sent = self.tx.send(&mut self.batch)?;
+        self.hand.send();
+        Ok(sent)
     }
 
     /// Position of the port it receives from.
@@ -110,30 +127,29 @@ pub(super) struct Workers {
 }
 
 impl Workers {
-    /// Starts forwarding, on as many threads as the machine has to spare. `lanes[i]` are those of
-    /// queue `i`, which share a thread.
+    /// Starts forwarding, on as many threads as there are processors, or lanes if they are fewer.
     ///
     /// # Errors
     /// When a thread can't be started.
-    pub(super) fn start(lanes: Vec<[Lane; 2]>, stepper: &Stepper) -> Result<Self> {
+    pub(super) fn start(lanes: Vec<Lane>) -> Result<Self> {
         let mut workers = Self {
             stop: Arc::default(),
             forwarded: Vec::new(),
             threads: Vec::new(),
         };
-        let count = lanes.len().min(spare_processors());
+        let processors = thread::available_parallelism().map_or(1, usize::from);
+        let count = lanes.len().min(processors);
         let mut shares: Vec<Vec<Lane>> = (0..count).map(|_| Vec::new()).collect();
-        for (queue, pair) in lanes.into_iter().enumerate() {
-            shares[queue % count].extend(pair);
+        for (position, lane) in lanes.into_iter().enumerate() {
+            shares[position % count].push(lane);
         }
         for (number, share) in shares.into_iter().enumerate() {
             let stop = Arc::clone(&workers.stop);
-            let stepper = stepper.clone();
             let forwarded = Arc::new(Forwarded::default());
             workers.forwarded.push(Arc::clone(&forwarded));
             let thread = thread::Builder::new()
                 .name(format!("forward-{number}"))
-                .spawn(move || forward(share, stepper, &forwarded, &stop))
+                .spawn(move || forward(share, &forwarded, &stop))
                 .context("cannot start a thread")?;
             workers.threads.push(thread);
         }
@@ -180,24 +196,8 @@ impl Drop for Workers {
     }
 }
 
-/// Processors, less the one that the software cards run on.
-fn spare_processors() -> usize {
-    let all = thread::available_parallelism().map_or(1, usize::from);
-    all.saturating_sub(1).max(1)
-}
-
 /// Forwards until `stop`.
-///
-/// A thread that polls right behind a device gets frames one by one, and both fight for the same
-/// cache lines. So where a turn shows that it has caught up, the thread leaves the rings alone for a
-/// moment and lends the software devices a hand.
-fn forward(
-    mut lanes: Vec<Lane>,
-    mut stepper: Stepper,
-    forwarded: &Forwarded,
-    stop: &AtomicBool,
-) -> Finished {
-    let full: usize = lanes.iter().map(|lane| lane.batch.capacity()).sum();
+fn forward(mut lanes: Vec<Lane>, forwarded: &Forwarded, stop: &AtomicBool) -> Finished {
     let mut quiet = 0;
     while !stop.load(Ordering::Relaxed) {
         let mut moved = 0;
@@ -211,8 +211,7 @@ fn forward(
                 Err(error) => return (lanes, Err(error)),
             }
         }
-        let helped = moved < full / CAUGHT_UP && stepper.step();
-        if moved > 0 || helped {
+        if moved > 0 {
             quiet = 0;
         } else if quiet < PATIENCE {
             quiet += 1;

@@ -80,6 +80,7 @@ pub use unimplemented::{UNIMPLEMENTED, Unimplemented};
 
 use self::doorbell::Doorbells;
 use self::model::Model;
+pub(crate) use self::model::Part;
 use self::statistics::Counter;
 use crate::time::Nanos;
 use crate::violation::Violation;
@@ -246,18 +247,22 @@ impl Nic {
     /// falls due. True if anything happened. With the same accesses and steps in the same order the
     /// same happens.
     pub fn step(&self) -> bool {
-        self.shared.model.lock().step(&self.shared.doorbells)
+        self.shared
+            .model
+            .lock()
+            .step(&self.shared.doorbells, Part::Both)
     }
 
-    /// Steps, unless another thread works on the device or waits for an access; those come first.
-    pub(crate) fn try_step(&self) -> bool {
+    /// Steps a part of the device, unless another thread works on it or waits for an access; those
+    /// come first.
+    pub(crate) fn try_step(&self, part: Part) -> bool {
         if self.shared.waiters.load(Ordering::Relaxed) > 0 {
             std::thread::yield_now();
         }
         let Some(mut model) = self.shared.model.try_lock() else {
             return false;
         };
-        let busy = model.step(&self.shared.doorbells);
+        let busy = model.step(&self.shared.doorbells, part);
         if self.shared.waiters.load(Ordering::Relaxed) > 0 {
             MutexGuard::unlock_fair(model);
         }

@@ -48,6 +48,14 @@ enum Clock {
     Real(Instant, Nanos),
 }
 
+/// What a step moves frames through.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Part {
+    Receive,
+    Transmit,
+    Both,
+}
+
 /// A change that the device makes by itself some time after it was asked to.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Switch {
@@ -245,12 +253,16 @@ impl Model {
     }
 
     /// One bounded piece of work; true if anything happened.
-    pub(super) fn step(&mut self, doorbells: &Doorbells) -> bool {
-        self.step_by(doorbells, STEP)
+    pub(super) fn step(&mut self, doorbells: &Doorbells, part: Part) -> bool {
+        self.work(doorbells, STEP, part)
     }
 
     /// One bounded piece of work that takes `amount` of the device's own time.
     pub(super) fn step_by(&mut self, doorbells: &Doorbells, amount: Nanos) -> bool {
+        self.work(doorbells, amount, Part::Both)
+    }
+
+    fn work(&mut self, doorbells: &Doorbells, amount: Nanos, part: Part) -> bool {
         self.absorb(doorbells);
         let events = self.next_event;
         self.advance(amount);
@@ -262,8 +274,12 @@ impl Model {
             self.fetch_rings();
         }
         let before = self.before_step();
-        busy |= self.transmit(BURST);
-        busy |= self.receive(BURST);
+        if part != Part::Receive {
+            busy |= self.transmit(BURST);
+        }
+        if part != Part::Transmit {
+            busy |= self.receive(BURST);
+        }
         if self.iommu.has_indirect() {
             self.flush_rings();
         }

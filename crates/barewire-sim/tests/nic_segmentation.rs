@@ -14,6 +14,7 @@
 
 mod nic_rig;
 
+use barewire_sim::nic::NicConfig;
 use barewire_sim::violation::Rule;
 use barewire_spec::ixgbe::descriptor::tx::{
     AdvancedContext, ContextCommands, ContextHeaders, Data, LegacyData, l4t,
@@ -285,6 +286,37 @@ fn a_quarter_megabyte_at_once() {
     }
     assert_eq!(all, bytes.payload);
     rig.assert_clean();
+}
+
+#[test]
+fn a_buffer_of_16_kib_is_an_exception_of_linux() {
+    let large = large(
+        true,
+        true,
+        false,
+        (0..20_000usize).map(|at| at as u8).collect(),
+    );
+    for tolerate in [true, false] {
+        let rig = Rig::new(NicConfig {
+            tolerate,
+            ..NicConfig::default()
+        });
+        rig.init();
+        let mut ring = rig.tx_queue(0, 16);
+        send(&rig, &mut ring, &large, 1448, 16_384, |data| data);
+        if tolerate {
+            let mut all = Vec::new();
+            for (number, frame) in rig.wire.taken().iter().enumerate() {
+                all.extend(check(frame, &large, number, all.len(), None));
+            }
+            assert_eq!(all, large.payload);
+            rig.assert_clean();
+            assert_eq!(rig.nic.exceptions()[0].count, 1);
+        } else {
+            assert!(rig.wire.taken().is_empty());
+            rig.assert_violation(Rule::Frame, "transmit descriptor of queue 0");
+        }
+    }
 }
 
 #[test]

@@ -349,7 +349,7 @@ fn transmit_descriptors() {
         (whole.with_ipsec(true), Rule::NotImplemented, "IPsec"),
         (Data::whole_packet(16), Rule::Frame, "17 bytes"),
         (Data::whole_packet(1515), Rule::Frame, "MAXFRS"),
-        (Data::whole_packet(15_873), Rule::Descriptor, "MAXFRS"),
+        (Data::whole_packet(15_873), Rule::Frame, "15.5 KiB"),
     ];
     for (data, rule, says) in cases {
         let rig = ready();

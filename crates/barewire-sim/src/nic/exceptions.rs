@@ -174,6 +174,12 @@ impl ExceptionLog {
     }
 }
 
+/// What [`Place::Object`] calls a long buffer of a packet that is to be segmented.
+pub(super) const LONG_BUFFER: &str = "transmit buffer";
+
+/// The longest that is let through, in bytes.
+pub(super) const LONGEST_BUFFER: u16 = 16_384;
+
 const ANY: u32 = u32::MAX;
 
 const LINUX: &str = "Linux ixgbe";
@@ -331,6 +337,15 @@ pub static EXCEPTIONS: &[Exception] = &[
         LINUX,
         "the size of a packet buffer less 24 KiB, where the size is 0 and the buffer unused",
     ),
+    // Transmit.
+    Exception {
+        place: Place::Object(LONG_BUFFER),
+        rule: Rule::Frame,
+        bits: 0,
+        who: LINUX,
+        why: "gives buffers of up to 16 KiB, not 15.5, of packets to be segmented; the frames that \
+              are made of them are no longer than the port allows",
+    },
     // The self-test.
     at(&spec::STATUS, Rule::ReadOnly, ANY, SELF_TEST, PATTERNS),
     at(

@@ -1,7 +1,6 @@
 //! Transmit descriptors and packets that the datasheet does not allow (82599 §7.2.3).
 
 use barewire_spec::ixgbe::descriptor::tx::{ContextCommands, Data};
-use barewire_spec::ixgbe::limits;
 
 use crate::violation::Rule;
 
@@ -51,9 +50,6 @@ pub(super) fn forbidden(data: Data) -> Option<Refusal> {
     }
     if data.dtalen() == 0 {
         return Some(NO_BYTES);
-    }
-    if u32::from(data.dtalen()) > limits::TX_BUFFER_MAX {
-        return Some(TOO_LONG);
     }
     if data.rs() && !data.eop() {
         return Some(REPORT_INSIDE);
@@ -105,6 +101,11 @@ pub(super) const NO_PADDING: Refusal = refusal(
     Rule::Frame,
     "shorter than 60 bytes and HLREG0.TXPADEN is 0",
     "82599 §8.2.3.22.8",
+);
+pub(super) const LONG_BUFFER: Refusal = refusal(
+    Rule::Frame,
+    "a buffer of more than 15.5 KiB",
+    "82599 §7.2.3.2.4",
 );
 pub(super) const TOO_LONG: Refusal = refusal(
     Rule::Frame,

@@ -7,6 +7,7 @@ use barewire_spec::ixgbe::descriptor::tx::{
 };
 use barewire_spec::ixgbe::limits;
 
+use super::exceptions::{self, Subject};
 use super::interrupt::Causes;
 use super::iommu::{Descriptor, Fault, Iommu};
 use super::model::{Model, Port};
@@ -18,6 +19,7 @@ use super::segmentation::{self, Segmentation};
 use super::statistics::{FCS, Statistics};
 use super::window::Window;
 use crate::time::Nanos;
+use crate::violation::Rule;
 use crate::wire::Wire;
 
 /// The most descriptors of one queue that are read in one turn.
@@ -51,6 +53,10 @@ struct Turn<'a> {
     plain: usize,
     /// A packet that left asked for its moment to be kept.
     stamped: bool,
+    /// Known exceptions pass.
+    tolerant: bool,
+    /// Buffers that were longer than the datasheet allows, and passed.
+    long_buffers: usize,
 }
 
 /// Where frames go.
@@ -147,6 +153,8 @@ impl Model {
             port: self.port,
             plain,
             stamped: false,
+            tolerant: self.config.tolerate,
+            long_buffers: 0,
         };
         let mut trouble = None;
         for _ in 0..TURN {
@@ -161,12 +169,16 @@ impl Model {
         let Turn {
             out: Out { sent, bytes, .. },
             stamped,
+            long_buffers,
             ..
         } = turn;
         self.statistics.sent_from(number, sent, bytes);
         self.causes |= Causes::from(if sent > 0 { self.tx[number].cause } else { 0 });
         if stamped {
             self.stamp_sent();
+        }
+        for _ in 0..long_buffers {
+            self.tolerates(Rule::Frame, Subject::Object(exceptions::LONG_BUFFER), 0);
         }
         if let Some(trouble) = trouble {
             self.trouble(number, trouble);
@@ -315,7 +327,15 @@ impl Turn<'_> {
         } else if packet.fcs != data.ifcs() {
             return self.refuse(refusal::MIXED_FCS, word);
         }
-        self.collect(address, usize::from(data.dtalen()), word)
+        let length = data.dtalen();
+        if u32::from(length) > limits::TX_BUFFER_MAX {
+            let known = self.queue.packet.segmented && length <= exceptions::LONGEST_BUFFER;
+            if !(self.tolerant && known) {
+                return self.refuse(refusal::LONG_BUFFER, word);
+            }
+            self.long_buffers += 1;
+        }
+        self.collect(address, usize::from(length), word)
     }
 
     fn legacy(&mut self, address: u64, data: LegacyData) -> Result<(), Trouble> {

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, bail};
 use serde::Deserialize;
 
-use super::kernel;
+use super::{kernel, programs};
 
 /// What begins a line of the head.
 const MARK: &str = "#%";
@@ -135,7 +135,7 @@ pub(crate) fn named(names: &[String]) -> Result<Vec<Guest>> {
 
 /// The folder with what runs in the guests.
 pub(crate) fn folder() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("src/lab")
+    programs::package().join("src/lab")
 }
 
 impl Guest {

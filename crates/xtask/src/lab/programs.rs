@@ -20,9 +20,16 @@ pub(crate) fn target() -> PathBuf {
     std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| workspace().join("target"), PathBuf::from)
 }
 
-fn workspace() -> &'static Path {
-    let package = Path::new(env!("CARGO_MANIFEST_DIR"));
-    package.ancestors().nth(2).unwrap_or(package)
+/// This package's folder: cargo names it to what it runs, since a clone may be moved.
+pub(crate) fn package() -> PathBuf {
+    std::env::var_os("CARGO_MANIFEST_DIR")
+        .unwrap_or_else(|| env!("CARGO_MANIFEST_DIR").into())
+        .into()
+}
+
+fn workspace() -> PathBuf {
+    let package = package();
+    package.ancestors().nth(2).unwrap_or(&package).to_owned()
 }
 
 /// Builds `barewire` if a guest has served cards.

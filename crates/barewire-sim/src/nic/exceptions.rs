@@ -183,6 +183,7 @@ pub(super) const LONGEST_BUFFER: u16 = 16_384;
 const ANY: u32 = u32::MAX;
 
 const LINUX: &str = "Linux ixgbe";
+const DPDK: &str = "DPDK ixgbe";
 const BOTH: &str = "Linux and DPDK ixgbe";
 const COPPER: &str = "Linux and DPDK ixgbe, X540 and X550";
 const SELF_TEST: &str = "Linux ixgbe, ethtool -t";
@@ -338,6 +339,14 @@ pub static EXCEPTIONS: &[Exception] = &[
         "the size of a packet buffer less 24 KiB, where the size is 0 and the buffer unused",
     ),
     // Transmit.
+    at(
+        &spec::TXDCTL,
+        Rule::ForbiddenValue,
+        0x0200_007F,
+        DPDK,
+        "fetches early (PTHRESH) without a least number of descriptors (HTHRESH); the device \
+         fetches one if there is one",
+    ),
     Exception {
         place: Place::Object(LONG_BUFFER),
         rule: Rule::Frame,

@@ -22,10 +22,23 @@ exec 3<>/dev/ttyS1
 cd /root
 /bin/sh -u /lab/guest.sh
 status=$?
+# a program that still drives a card would go on while the machine goes down
+kill -9 -1
+for _ in $(seq 50); do
+    left=0
+    for process in /proc/[0-9]*; do
+        # processes of the kernel, and those that have ended, have no program
+        readlink "$process/exe" >/dev/null 2>&1 && left=$((left + 1))
+    done
+    # this one has
+    [ $left -gt 1 ] || break
+    sleep 0.1
+done
 if [ $status = 0 ]; then
     echo done >&3
 else
-    dmesg | tail -n 30
+    echo "warnings of the kernel:"
+    dmesg -r | grep '^<[0-4]>' | tail -n 15
     echo "fail the script ended with $status" >&3
 fi
 sync

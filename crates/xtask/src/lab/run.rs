@@ -4,7 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, anyhow, bail};
 use serde_json::Value;
 
 use super::children::{Running, check_stopped, last_lines};
@@ -146,7 +146,7 @@ fn listen(
     mut deadline: Instant,
 ) -> Result<()> {
     let mut step = "booting".to_owned();
-    let mut done = false;
+    let mut verdict = None;
     loop {
         check_stopped()?;
         for one in served.iter_mut().flatten() {
@@ -162,21 +162,25 @@ fn listen(
                 let answer = answer(&words, served);
                 control.reply(answer)?;
             }
-            Some(Line::Done) => {
-                done = true;
+            // a guest that has failed may still have something to print
+            Some(line @ (Line::Done | Line::Fail(_))) if verdict.is_none() => {
+                verdict = Some(match line {
+                    Line::Fail(text) => Err(anyhow!("{step}: {text}")),
+                    _ => Ok(()),
+                });
                 "powering off".clone_into(&mut step);
                 deadline = Instant::now() + POWER_OFF;
             }
-            Some(Line::Fail(text)) => bail!("{step}: {text}"),
+            Some(Line::Done | Line::Fail(_)) => {}
             None => {
-                if let Some(status) = running.ended()? {
-                    if done && status.success() {
-                        return Ok(());
-                    }
-                    bail!("{step}: QEMU ended ({status})");
-                }
-                if Instant::now() >= deadline {
-                    bail!("{step}: not done in time");
+                let ended = running.ended()?;
+                let in_time = Instant::now() < deadline;
+                match (ended, verdict.take()) {
+                    (None, kept) if in_time => verdict = kept,
+                    (_, Some(Err(error))) => return Err(error),
+                    (Some(status), Some(Ok(()))) if status.success() => return Ok(()),
+                    (Some(status), _) => bail!("{step}: QEMU ended ({status})"),
+                    (None, _) => bail!("{step}: not done in time"),
                 }
             }
         }

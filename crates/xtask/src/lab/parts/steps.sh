@@ -24,7 +24,6 @@ note() {
 fail() {
     echo "FAILED: $*"
     echo "fail $*" >&3
-    dmesg | tail -n 30
     exit 1
 }
 

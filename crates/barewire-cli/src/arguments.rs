@@ -5,6 +5,7 @@ use std::num::NonZeroU16;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use barewire::WaitMode;
 use barewire_bus::Backend;
 use barewire_sim::wire::Size;
 use clap::error::ErrorKind;
@@ -138,6 +139,16 @@ pub(crate) struct Forward {
     #[arg(long, value_name = "vfio|uio", hide_possible_values = true)]
     pub(crate) backend: Option<BackendName>,
 
+    /// How to wait for frames: poll all the time, sleep until there is an interrupt, or adapt (poll
+    /// under load, sleep when idle)
+    #[arg(
+        long,
+        value_name = "poll|interrupt|adaptive",
+        default_value = "poll",
+        hide_possible_values = true
+    )]
+    pub(crate) mode: Mode,
+
     /// Whether to increment the last byte of the destination address
     #[arg(
         long,
@@ -159,6 +170,24 @@ pub(crate) struct Forward {
     /// Print one JSON object at the end, and nothing else, on standard output
     #[arg(long)]
     pub(crate) json: bool,
+}
+
+/// How to wait for frames.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Mode {
+    Poll,
+    Interrupt,
+    Adaptive,
+}
+
+impl From<Mode> for WaitMode {
+    fn from(mode: Mode) -> Self {
+        match mode {
+            Mode::Poll => Self::Poll,
+            Mode::Interrupt => Self::Interrupt,
+            Mode::Adaptive => Self::Adaptive,
+        }
+    }
 }
 
 /// How a program reaches a PCI device.
@@ -377,6 +406,7 @@ mod tests {
             ("--size 59", "imix"),
             ("--rate fast", "5Mpps"),
             ("--touch maybe", "on, off"),
+            ("--mode sleep", "poll, interrupt, adaptive"),
             ("--duration 0", "ms, s, m or h"),
             ("--packets 0", "from 1 on"),
             ("--flows 0", "1 to 65535"),

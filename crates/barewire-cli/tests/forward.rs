@@ -247,3 +247,11 @@ fn a_reader_that_has_gone_is_no_crash() {
         (Some(1), "")
     );
 }
+
+#[test]
+fn threads_that_sleep_lose_nothing() {
+    for mode in ["interrupt", "adaptive"] {
+        clean(&["--mode", mode, "--rate", "50kpps"], 5_000);
+        clean(&["--mode", mode, "--queues", "2"], 20_000);
+    }
+}

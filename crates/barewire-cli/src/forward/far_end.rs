@@ -143,10 +143,10 @@ impl FarEnds {
     }
 
     /// Whether everything was offered that was to be, or so many frames forwarded from each port
-    /// whose far end is not here.
-    pub(super) fn ended(&self, forwarded: [u64; 2]) -> bool {
-        let mut ways = self.directions.iter().zip(forwarded);
-        ways.all(|(way, forwarded)| way.ended(forwarded))
+    /// whose far end is not here. Nothing is to be expected from ports that are `lost`.
+    pub(super) fn ended(&self, forwarded: [u64; 2], lost: [bool; 2]) -> bool {
+        let mut ways = self.directions.iter().zip(forwarded).zip(lost);
+        ways.all(|((way, forwarded), lost)| way.ended(forwarded) || lost && way.expected.is_some())
     }
 
     /// Stops both sources.

@@ -2,12 +2,14 @@
 //!
 //! 1. [`far_end`] makes what the wires are plugged into; [`ledger`] knows a capture's frames.
 //! 2. [`device`] is what a PORT names; [`setup`] opens the ports.
-//! 3. [`worker`] forwards, on threads, while [`run`](mod@run) watches and [`progress`] prints.
+//! 3. [`worker`] forwards, on threads, while [`run`](mod@run) watches and [`progress`] prints;
+//!    [`losses`] knows which ports are lost on the way.
 //! 4. [`report`] is what was found, and [`summary`] its form for people.
 
 mod device;
 mod far_end;
 mod ledger;
+mod losses;
 mod progress;
 mod report;
 mod run;

@@ -1,6 +1,7 @@
 //! A run: from the opening of the wires to the last frame's arrival.
 
 use std::io::Write;
+use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -8,12 +9,13 @@ use anyhow::{Context, Error, Result, anyhow};
 use barewire::{RxCounters, Statistics, TxCounters};
 
 use super::far_end::{Direction, FarEnds};
+use super::losses::Losses;
 use super::progress::Progress;
 use super::report::{PortReport, Report, Violations, WireReport, float};
-use super::setup::Bench;
+use super::setup::{Bench, OpenPort};
 use super::summary::frames;
 use super::worker::{Lane, Workers};
-use crate::arguments::Forward;
+use crate::arguments::{Forward, Mode};
 use crate::interrupt::Interrupt;
 
 /// Time between two looks at everything.
@@ -33,6 +35,7 @@ pub(super) struct Run<'a> {
     bench: Bench,
     far_ends: FarEnds,
     workers: Workers,
+    losses: Arc<Losses>,
     began: Instant,
     /// When a frame was last seen to move.
     moved: Instant,
@@ -54,8 +57,11 @@ impl<'a> Run<'a> {
     /// # Errors
     /// When a thread can't be started or a device can't be given the other's buffers.
     pub(super) fn start(command: &'a Forward, mut bench: Bench, far_ends: FarEnds) -> Result<Self> {
-        let workers = Workers::start(bench.lanes(command)?)?;
-        bench.relieve(true);
+        let losses = Arc::default();
+        let lanes = bench.lanes(command)?;
+        let workers = Workers::start(lanes, command.mode.into(), &losses)?;
+        // a thread that sleeps steps nothing
+        bench.relieve(command.mode == Mode::Poll);
         let now = Instant::now();
         far_ends.gate.open();
         Ok(Self {
@@ -63,6 +69,7 @@ impl<'a> Run<'a> {
             bench,
             far_ends,
             workers,
+            losses,
             began: now,
             moved: now,
             stillness: Stillness::default(),
@@ -72,7 +79,7 @@ impl<'a> Run<'a> {
     /// Watches until the end, then stops everything and counts.
     ///
     /// # Errors
-    /// When a device is gone or the screen can't be written. The devices are stopped then too.
+    /// When the screen can't be written or a device does not stop.
     pub(super) fn watch(
         mut self,
         interrupt: &Interrupt,
@@ -80,7 +87,7 @@ impl<'a> Run<'a> {
         lines: bool,
     ) -> Result<Outcome> {
         let labels = self.bench.ports.each_ref().map(|port| port.label.clone());
-        let mut progress = Progress::new(labels, self.bench.statistics()?, lines);
+        let mut progress = Progress::new(labels, self.bench.statistics(&self.losses), lines);
         let mut result = self.until_end(interrupt, &mut progress, screen);
         result = result.and(self.drain(&mut progress, screen));
         if progress.is_worthwhile() {
@@ -99,7 +106,8 @@ impl<'a> Run<'a> {
         let limit = self.command.time_limit();
         loop {
             let forwarded = self.workers.forwarded();
-            if interrupt.asked() || self.far_ends.ended(forwarded) || self.workers.any_failed() {
+            let ended = self.far_ends.ended(forwarded, self.losses.lost());
+            if interrupt.asked() || ended || self.is_broken() {
                 return Ok(());
             }
             if self.far_ends.recording_failed() {
@@ -117,6 +125,13 @@ impl<'a> Run<'a> {
         }
     }
 
+    /// Whether going on makes no sense: nothing is left to forward from, or a port is lost that the
+    /// far ends here were to see everything through.
+    fn is_broken(&self) -> bool {
+        let lost = self.losses.lost() != [false; 2];
+        self.workers.have_ended() || lost && self.far_ends.are_ours()
+    }
+
     /// Stops the sources and waits until what is on its way has arrived or been dropped, or
     /// nothing arrives any more.
     fn drain(&mut self, progress: &mut Progress, screen: &mut dyn Write) -> Result<()> {
@@ -129,11 +144,11 @@ impl<'a> Run<'a> {
         loop {
             let still = self.still();
             let (offered, arrived) = self.stillness.seen;
-            if arrived >= offered || self.workers.any_failed() {
+            if arrived >= offered || self.is_broken() {
                 return Ok(());
             }
             if still % RARELY == 1 {
-                let [first, second] = self.bench.statistics()?;
+                let [first, second] = self.bench.statistics(&self.losses);
                 let dropped = [first, second].map(|port| port.rx_dropped + port.rx_errors);
                 if arrived + dropped.iter().sum::<u64>() >= offered {
                     return Ok(());
@@ -150,9 +165,9 @@ impl<'a> Run<'a> {
     /// goes on coming.
     fn drain_the_strange(&mut self, progress: &mut Progress, screen: &mut dyn Write) -> Result<()> {
         let end = Instant::now() + UNSTOPPABLE;
-        while Instant::now() < end && !self.workers.any_failed() {
+        while Instant::now() < end && !self.is_broken() {
             self.still();
-            let statistics = self.bench.statistics()?;
+            let statistics = self.bench.statistics(&self.losses);
             let forwarded = self.workers.forwarded();
             let drained = |(from, way): (usize, &Direction)| {
                 let counted = [&statistics[from], &statistics[1 - from]];
@@ -198,7 +213,7 @@ impl<'a> Run<'a> {
     /// Prints a line, if lines are wanted. Reading the devices' counters for it also keeps them
     /// from wrapping.
     fn print(&mut self, progress: &mut Progress, screen: &mut dyn Write) -> Result<()> {
-        let now = self.bench.statistics()?;
+        let now = self.bench.statistics(&self.losses);
         progress
             .print(screen, now)
             .context("cannot write how fast it goes")
@@ -206,18 +221,25 @@ impl<'a> Run<'a> {
 
     /// Stops threads, ports and devices, in this order, and counts.
     fn finish(mut self, result: Result<()>) -> Result<Outcome> {
-        let (lanes, forwarded) = self.workers.stop();
+        let (lanes, slept, stopped) = self.workers.stop();
         self.bench.relieve(false);
-        let statistics = self.bench.statistics()?;
-        let mut oversize_dropped = 0;
-        for port in &mut self.bench.ports {
-            oversize_dropped += port.oversize_dropped()?;
-        }
+        let statistics = self.bench.statistics(&self.losses);
+        let oversize = self.bench.ports.iter_mut().map(OpenPort::oversize_dropped);
+        let oversize_dropped = oversize.sum();
         let ports: Vec<_> = (0..2)
             .map(|position| port_report(&self.bench, &statistics, &lanes, position))
             .collect();
         drop(lanes);
-        let violations = self.bench.stop()?.map(Violations::new);
+        let forwarded = match self.losses.reason() {
+            Some(reason) => Err(anyhow!(reason)),
+            None => stopped,
+        };
+        // that a lost device does not stop is no news
+        let violations = match (self.bench.stop(), &forwarded) {
+            (Ok(violations), _) => violations.map(Violations::new),
+            (Err(error), Ok(())) => return Err(error),
+            (Err(_), Err(_)) => None,
+        };
 
         let sent: u64 = ports.iter().map(|port| port.tx_packets).sum();
         let seconds = self.moved.duration_since(self.began).as_secs_f64();
@@ -231,7 +253,10 @@ impl<'a> Run<'a> {
                 .then(|| wire_report(&self.far_ends, oversize_dropped)),
             violations,
         };
-        let notes = notes(self.command, &self.far_ends, &report);
+        let mut notes = notes(self.command, &self.far_ends, &report);
+        if self.command.mode != Mode::Poll {
+            notes.push(format!("slept {slept} times"));
+        }
         let replayed = match self.far_ends.source_failure() {
             Some(failure) => Err(Error::msg(failure)),
             None => Ok(()),

@@ -10,8 +10,9 @@ use barewire_sim::runner::{Hand, Runner};
 
 use super::device::{Device, with_remedy};
 use super::far_end::Plugs;
+use super::losses::Losses;
 use super::worker::Lane;
-use crate::arguments::{Forward, Switch};
+use crate::arguments::{Forward, Mode, Switch};
 use crate::port_name::PortName;
 
 /// How long a link may take to come up.
@@ -32,7 +33,11 @@ pub(super) struct OpenPort {
     /// What reports call it.
     pub(super) label: String,
     pub(super) link: Link,
-    port: Port,
+    driver: &'static str,
+    /// None once it is lost.
+    port: Option<Port>,
+    /// What it had counted when it was last asked.
+    counted: Statistics,
 }
 
 impl Bench {
@@ -79,12 +84,16 @@ impl Bench {
     pub(super) fn lanes(&mut self, command: &Forward) -> Result<Vec<Lane>> {
         let [first, second] = &mut self.ports;
         let [one, other] = self.devices.each_ref().map(Device::sim);
+        let hand = |receiving, sending| match command.mode {
+            Mode::Poll => Hand::new(receiving, sending),
+            Mode::Interrupt | Mode::Adaptive => Hand::default(),
+        };
         let touch = command.touch == Switch::On;
         let mut lanes = Vec::new();
         for queue in 0..command.queues {
             let batch = command.batch;
-            lanes.push(lane((0, first), second, queue, batch, touch)?.by(Hand::new(one, other)));
-            lanes.push(lane((1, second), first, queue, batch, touch)?.by(Hand::new(other, one)));
+            lanes.push(lane((0, first), second, queue, batch, touch)?.by(hand(one, other)));
+            lanes.push(lane((1, second), first, queue, batch, touch)?.by(hand(other, one)));
         }
         Ok(lanes)
     }
@@ -102,13 +111,12 @@ impl Bench {
         self.runner.as_ref().is_none_or(Runner::idle)
     }
 
-    /// What both ports have counted.
-    ///
-    /// # Errors
-    /// When a device is gone.
-    pub(super) fn statistics(&mut self) -> Result<[Statistics; 2]> {
-        let [first, second] = &mut self.ports;
-        Ok([first.port.statistics()?, second.port.statistics()?])
+    /// What both ports have counted, up to now or to when they were lost. Losses are found here too.
+    pub(super) fn statistics(&mut self, losses: &Losses) -> [Statistics; 2] {
+        for (position, open) in self.ports.iter_mut().enumerate() {
+            open.look(position, losses);
+        }
+        self.ports.each_ref().map(|open| open.counted)
     }
 
     /// Stops the ports and the devices, in this order, and returns the rules that were broken from
@@ -118,8 +126,8 @@ impl Bench {
     /// When a device does not stop.
     pub(super) fn stop(self) -> Result<Option<Vec<String>>> {
         let mut result = Ok(());
-        for mut open in self.ports {
-            result = result.and(open.port.stop());
+        for mut port in self.ports.into_iter().filter_map(|open| open.port) {
+            result = result.and(port.stop());
         }
         let is_ours = self.runner.is_some();
         if let Some(runner) = self.runner {
@@ -145,17 +153,30 @@ impl Bench {
 
 impl OpenPort {
     pub(super) fn driver(&self) -> &'static str {
-        self.port.driver()
+        self.driver
     }
 
-    /// Frames dropped because they are larger than the port takes.
-    ///
-    /// # Errors
-    /// When the device is gone.
-    pub(super) fn oversize_dropped(&mut self) -> Result<u64> {
-        let counters = self.port.extended_statistics()?;
+    /// Takes its counters down. A port that is lost is closed, and keeps those it had.
+    fn look(&mut self, position: usize, losses: &Losses) {
+        if losses.is_lost(position) {
+            self.port = None;
+        }
+        match self.port.as_mut().map(Port::statistics) {
+            Some(Ok(counted)) => self.counted = counted,
+            Some(Err(error)) => {
+                losses.lose(position, error);
+                self.port = None;
+            }
+            None => {}
+        }
+    }
+
+    /// Frames dropped because they are larger than the port takes, as far as is known.
+    pub(super) fn oversize_dropped(&mut self) -> u64 {
+        let counters = self.port.as_mut().map(Port::extended_statistics);
+        let counters = counters.and_then(Result::ok).unwrap_or_default();
         let oversize = counters.iter().find(|(name, _)| name == "ROC");
-        Ok(oversize.map_or(0, |(_, count)| *count))
+        oversize.map_or(0, |(_, count)| *count)
     }
 }
 
@@ -168,6 +189,7 @@ fn open(command: &Forward, device: &Device, label: String) -> Result<OpenPort> {
         mtu: command.mtu,
         promiscuous: true,
         all_multicast: true,
+        interrupts: command.mode != Mode::Poll,
         ..PortConfig::default()
     };
     let mut port = device.open(&config)?;
@@ -175,7 +197,13 @@ fn open(command: &Forward, device: &Device, label: String) -> Result<OpenPort> {
     if !link.up {
         bail!("{label}: the link did not come up within {LINK_PATIENCE:?}");
     }
-    Ok(OpenPort { label, link, port })
+    Ok(OpenPort {
+        label,
+        link,
+        driver: port.driver(),
+        port: Some(port),
+        counted: Statistics::default(),
+    })
 }
 
 fn lane(
@@ -186,8 +214,8 @@ fn lane(
     touch: bool,
 ) -> Result<Lane> {
     let (position, from) = from;
-    let rx = from.port.take_rx(queue);
-    let tx = to.port.take_tx(queue);
+    let rx = from.port.as_mut().and_then(|port| port.take_rx(queue));
+    let tx = to.port.as_mut().and_then(|port| port.take_tx(queue));
     let (Some(rx), Some(tx)) = (rx, tx) else {
         bail!("{}: there is no queue {queue}", from.label);
     };

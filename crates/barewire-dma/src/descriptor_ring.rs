@@ -37,7 +37,7 @@ pub struct DescriptorRing {
     /// Keeps the descriptors to this ring.
     _memory: Claim,
     /// Keeps them visible to the device.
-    _mapping: Arc<Mapping>,
+    mapping: Arc<Mapping>,
 }
 
 // SAFETY: `descriptors` is the address of memory that the claim, which may be sent to any thread,
@@ -81,7 +81,7 @@ impl DescriptorRing {
             next: 0,
             iova,
             _memory: memory,
-            _mapping: mapping,
+            mapping,
         })
     }
 
@@ -216,6 +216,12 @@ impl DescriptorRing {
         // SAFETY: aligned and mapped, and the driver's own, as in `vacant_run`.
         let [_, second] = unsafe { descriptor.as_mut() };
         *second |= bits.to_le();
+    }
+
+    /// The device may still use the descriptors because it does not stop: their memory stays
+    /// allocated and mapped until the process ends.
+    pub(crate) fn abandon(&self) {
+        std::mem::forget(Arc::clone(&self.mapping));
     }
 
     /// The next `count` descriptors, which the driver has, are the device's from now on. It learns

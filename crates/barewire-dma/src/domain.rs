@@ -42,6 +42,7 @@ pub struct Mapping {
 
 impl Mapping {
     /// The memory that is mapped.
+    #[inline]
     pub fn region(&self) -> &Arc<DmaRegion> {
         &self.region
     }

@@ -8,6 +8,7 @@
 //! - [`Pool`]: a region cut into buffers; [`Packet`] and [`Batch`]: buffers with a frame in them.
 //! - [`RxRing`], [`TxRing`]: the buffers that a device has at the moment, and the way there and
 //!   back. A driver says what its descriptors look like: [`RxFormat`], [`TxFormat`].
+//! - [`InPlaceRing`]: one ring that is both.
 //! - [`DescriptorRing`] and [`Ring`]: the descriptors, and who may touch which.
 //!
 //! # Who owns a buffer
@@ -39,6 +40,7 @@ mod depot;
 mod descriptor_ring;
 mod domain;
 mod error;
+mod in_place_ring;
 mod iova;
 mod lanes;
 mod packet;
@@ -56,6 +58,7 @@ pub use batch::{Batch, PushError};
 pub use descriptor_ring::DescriptorRing;
 pub use domain::{DmaMap, Domain, Layout, Mapping};
 pub use error::DmaError;
+pub use in_place_ring::{InPlaceFormat, InPlaceRing, Turned, Verdict};
 pub use iova::Iova;
 pub use lanes::Lanes;
 pub use packet::{Packet, PacketMut, PacketRef};

@@ -120,6 +120,12 @@ impl Template {
         Self(u64::from(offset) << OFFSET | u64::from(offset))
     }
 
+    /// Where frames begin in the buffers that begin at these starts.
+    #[inline]
+    pub(crate) fn place<W: Lanes>(self, start: W) -> W {
+        start.plus(self.0 & 0xffff)
+    }
+
     /// The handles of frames in the buffers that begin at these starts, of so many bytes.
     #[inline]
     pub(crate) fn fill<W: Lanes>(self, start: W, len: W) -> W {

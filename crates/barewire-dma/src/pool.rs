@@ -251,6 +251,23 @@ impl<'a> Memory<'a> {
         unsafe { std::slice::from_raw_parts_mut(at.as_ptr(), usize::from(raw.len())) }
     }
 
+    /// Bytes of a buffer that no handle exists of, to write.
+    ///
+    /// # Safety
+    /// They are within one of the pool's buffers, which nobody else reads or writes as long as the
+    /// slice lives.
+    #[inline]
+    pub(crate) unsafe fn slice_mut<'b>(self, at: u64, len: u16) -> &'b mut [u8]
+    where
+        'a: 'b,
+    {
+        // SAFETY: the pool's buffers lie in its region, which begins at `first`.
+        let first = unsafe { self.first.add(usize::try_from(at).unwrap_or(0)) };
+        // SAFETY: as the caller says; and the pool, borrowed for longer than `'b`, keeps the region
+        // mapped.
+        unsafe { std::slice::from_raw_parts_mut(first.as_ptr(), usize::from(len)) }
+    }
+
     /// Where the bytes of a handle begin; `raw.len()` of them lie in the pool's region.
     #[inline]
     pub(crate) fn place(self, raw: &RawPacket) -> NonNull<u8> {

@@ -233,6 +233,7 @@ impl DmaRegion {
     ///
     /// This is the device's side: rings and software devices use it. The bytes of a packet are
     /// reached through [`Packet`](crate::Packet).
+    #[inline]
     pub fn words(&self) -> &[AtomicU64] {
         let words = self.base.cast::<AtomicU64>();
         // SAFETY: the mapping is page-aligned, `len` is a multiple of 8, it lives as long as

@@ -110,6 +110,31 @@ impl<'m, W: Word> Ring<'m, W> {
         u64::from_le(self.at(position)[0].load(Ordering::Relaxed))
     }
 
+    /// The driver's side of a ring that is sent from in place: writes the second word of a
+    /// descriptor whose done bit was seen. It is not visible until the tail moves.
+    #[inline]
+    pub fn answer([_, second]: &[W; 2], word: u64) {
+        second.store(word.to_le(), Ordering::Relaxed);
+    }
+
+    /// As [`answer`](Self::answer), the first word.
+    #[inline]
+    pub fn answer_first([first, _]: &[W; 2], word: u64) {
+        first.store(word.to_le(), Ordering::Relaxed);
+    }
+
+    /// As [`answer`](Self::answer), of the descriptor at a position that the driver has.
+    #[inline]
+    pub fn answer_at(self, position: usize, word: u64) {
+        Self::answer(self.at(position), word);
+    }
+
+    /// As [`answer_first`](Self::answer_first), of the descriptor at a position that the driver has.
+    #[inline]
+    pub fn answer_first_at(self, position: usize, word: u64) {
+        Self::answer_first(self.at(position), word);
+    }
+
     /// The device's side: both words of a descriptor that the tail made visible.
     #[inline]
     pub fn fetch(self, position: usize) -> [u64; 2] {

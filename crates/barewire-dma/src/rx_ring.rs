@@ -304,6 +304,7 @@ impl<F: RxFormat> RxRing<F> {
     pub fn abandon(&mut self) {
         if self.lent() > 0 {
             std::mem::forget(self.attached.clone());
+            self.ring.abandon();
         }
         self.ring.take(self.lent());
     }

@@ -85,6 +85,17 @@ impl Attached {
     }
 }
 
+impl Places {
+    /// The address of one place.
+    #[inline]
+    pub(crate) fn one(&self, at: u64) -> u64 {
+        match self {
+            Self::Linear(places) => places.one(at),
+            Self::Paged(places) => places.one(at),
+        }
+    }
+}
+
 impl Paged {
     fn new(pool: &Pool, mapping: &Mapping) -> Result<Self, DmaError> {
         let page = pool.region().page_size();

@@ -379,6 +379,7 @@ impl<F: TxFormat> TxRing<F> {
     pub fn abandon(&mut self) {
         if self.lent() > 0 {
             std::mem::forget(std::mem::take(&mut self.pools));
+            self.in_flight.ring.abandon();
         }
         let lent = self.lent();
         self.in_flight.ring.take(lent);

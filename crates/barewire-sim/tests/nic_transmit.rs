@@ -14,6 +14,7 @@
 
 mod nic_rig;
 
+use barewire_sim::violation::Rule;
 use barewire_spec::ixgbe::descriptor::tx::{
     AdvancedContext, ContextCommands, ContextHeaders, Data, LegacyData, l4t,
 };
@@ -276,4 +277,31 @@ fn jumbo_frames_leave_where_allowed() {
     rig.run();
     assert_eq!(rig.wire.taken(), [sent]);
     rig.assert_clean();
+}
+
+/// A null descriptor sends nothing, and is reported like any other.
+#[test]
+fn a_null_descriptor_between_packets_sends_nothing() {
+    let (rig, mut ring) = ready();
+    let null = LegacyData::whole_packet(0).with_rs(true).into_bits();
+    rig.post(&mut ring, 0, &frame(OWN, 60, 1));
+    rig.post_words(&mut ring, 0, [0, null]);
+    rig.post(&mut ring, 0, &frame(OWN, 60, 2));
+    rig.run();
+    assert_eq!(rig.wire.taken().len(), 2);
+    assert!(LegacyData::from_bits(ring.get(1)[1]).dd());
+    rig.assert_clean();
+}
+
+#[test]
+fn a_null_descriptor_within_a_packet_is_a_violation() {
+    let (rig, mut ring) = ready();
+    let part = LegacyData::whole_packet(60).with_eop(false).into_bits();
+    let null = LegacyData::whole_packet(0).into_bits();
+    let bytes = ring.buffer(0);
+    rig.post_words(&mut ring, 0, [bytes, part]);
+    rig.post_words(&mut ring, 0, [0, null]);
+    rig.run();
+    assert!(rig.wire.taken().is_empty());
+    rig.assert_violation(Rule::Descriptor, "transmit descriptor of queue 0");
 }

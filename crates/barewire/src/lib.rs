@@ -36,6 +36,7 @@
 mod config;
 mod drivers;
 mod error;
+mod in_place;
 pub mod ixgbe;
 mod port;
 mod queue;
@@ -45,12 +46,13 @@ mod wait;
 pub use barewire_bus::{Bar, BusError, Event, PciFunction};
 pub use barewire_dma::{
     Batch, DmaError, DmaMap, DmaRegion, Iova, Layout, Packet, PacketMut, PacketRef, Pages, Pool,
-    PoolConfig,
+    PoolConfig, Verdict,
 };
 pub use config::{PortConfig, Rss, RssFields};
 pub use drivers::driver_for;
 pub use error::Error;
+pub use in_place::InPlace;
 pub use port::{Driver, Port};
 pub use queue::{Receive, RxQueue, Transmit, TxQueue};
-pub use statistics::{Link, RxCounters, Statistics, TxCounters};
+pub use statistics::{InPlaceCounters, Link, RxCounters, Statistics, TxCounters};
 pub use wait::{PATIENCE, WaitMode, Waiter, wait_any};

@@ -77,6 +77,13 @@ impl RxQueue {
         }
     }
 
+    pub(crate) fn into_ixgbe(self) -> Option<IxgbeRx> {
+        match self.queue {
+            RxKind::Ixgbe(queue) => Some(queue),
+            RxKind::Other(_) => None,
+        }
+    }
+
     /// Adds the frames that have arrived to `batch`, as many as it has room for, and returns how
     /// many. It never waits: 0 means that there is none yet.
     ///
@@ -195,6 +202,13 @@ impl TxQueue {
     pub(crate) fn ixgbe(queue: IxgbeTx) -> Self {
         Self {
             queue: TxKind::Ixgbe(queue),
+        }
+    }
+
+    pub(crate) fn into_ixgbe(self) -> Option<IxgbeTx> {
+        match self.queue {
+            TxKind::Ixgbe(queue) => Some(queue),
+            TxKind::Other(_) => None,
         }
     }
 

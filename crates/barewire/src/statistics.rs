@@ -43,6 +43,19 @@ pub struct TxCounters {
     pub full: u64,
 }
 
+/// What a forwarder in place counted by itself.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct InPlaceCounters {
+    /// Frames given to the transmitter.
+    pub forwarded: u64,
+    /// Frames that the program dropped.
+    pub dropped: u64,
+    /// Frames that the device marked as damaged; dropped.
+    pub damaged: u64,
+    /// Frames that are not whole in one buffer, or of a length that can't be sent; dropped.
+    pub malformed: u64,
+}
+
 /// The state of a link.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Link {

@@ -260,7 +260,12 @@ impl Turn<'_> {
     fn any(&mut self, words: &Descriptor, low: u64, high: u64) -> Result<(), Trouble> {
         let data = Data::from_bits(high);
         let before = self.queue.packet;
+        let null = !data.dext()
+            && LegacyData::from_bits(high).is_null()
+            && before.descriptors == 0
+            && !before.spoilt;
         let result = match (data.dext(), data.dtyp()) {
+            _ if null => Ok(()),
             (true, DTYP_DATA) => self.advanced(low, data),
             (true, DTYP_CONTEXT) => self.context(low, high),
             (true, _) => self.refuse(refusal::RESERVED_TYPE, high),
@@ -273,7 +278,7 @@ impl Turn<'_> {
         }
         let is_context = data.dext() && data.dtyp() == DTYP_CONTEXT;
         let mut result = result;
-        if data.eop() && !is_context {
+        if data.eop() && !is_context && !null {
             let finished = self.finish(high);
             result = result.and(finished);
         }

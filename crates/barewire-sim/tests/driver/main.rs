@@ -5,6 +5,7 @@
 
 mod bring_up;
 mod filters;
+mod in_place;
 mod interrupts;
 mod lab;
 mod queues;

@@ -5,12 +5,13 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{OnceLock, PoisonError, RwLock};
 
 use barewire_bus::{BusError, Event, InterruptKind, Interrupts, PciFunction};
-use barewire_dma::{DmaError, Domain};
+use barewire_dma::{DescriptorRing, DmaError, Domain, InPlaceRing};
 use barewire_spec::ixgbe::{CTRL_EXT, CtrlExt, RXDCTL, Register, Rxdctl, TXDCTL, Txdctl};
 use barewire_spec::pci::config;
 
+use super::in_place::Legacy;
 use super::registers::{Registers, patience};
-use super::{interrupts, reset};
+use super::{in_place, interrupts, reset};
 use crate::{Error, PortConfig};
 
 /// What a queue asks of its device once it runs, however the registers are reached.
@@ -31,6 +32,17 @@ pub(super) trait Card: Send + Sync {
     /// but the look at the ring.
     fn arm(&self, kind: Option<InterruptKind>, queue: u32, event: &Event) -> Result<(), Error>;
 
+    /// The same card, for another owner.
+    fn again(&self) -> Box<dyn Card>;
+
+    /// Starts a receive queue that was stopped, with the ring of an [in-place](super::in_place)
+    /// forwarder. Its tail is still to be written.
+    fn start_rx_in_place(&self, index: u32, ring: &DescriptorRing) -> Result<(), Error>;
+
+    /// Starts a transmit queue that was stopped, with the ring of an [in-place](super::in_place)
+    /// forwarder.
+    fn start_tx_in_place(&self, index: u32, ring: &InPlaceRing<Legacy>) -> Result<(), Error>;
+
     /// Stops a receive queue. False when the device may still use its buffers.
     fn stop_rx(&self, index: u32) -> bool;
 
@@ -46,6 +58,14 @@ pub(super) struct Handle {
 }
 
 impl Handle {
+    /// The same device, for another queue.
+    pub(super) fn again(&self) -> Self {
+        Self {
+            card: self.card.again(),
+            stopped: Arc::clone(&self.stopped),
+        }
+    }
+
     pub(super) fn card(&self) -> &dyn Card {
         &*self.card
     }
@@ -238,6 +258,18 @@ impl<P: PciFunction> Card for Arc<Device<P>> {
         }
         interrupts::arm(&self.registers, kind, queue, event);
         self.check()
+    }
+
+    fn again(&self) -> Box<dyn Card> {
+        Box::new(Arc::clone(self))
+    }
+
+    fn start_rx_in_place(&self, index: u32, ring: &DescriptorRing) -> Result<(), Error> {
+        in_place::start_rx(&self.registers, index, ring)
+    }
+
+    fn start_tx_in_place(&self, index: u32, ring: &InPlaceRing<Legacy>) -> Result<(), Error> {
+        in_place::start_tx(&self.registers, index, ring)
     }
 
     fn stop_rx(&self, index: u32) -> bool {

@@ -4,7 +4,7 @@
 //!
 //! 1. `reset`, `eeprom`, `link`: from whatever state the card is in to one that is known.
 //! 2. `filters`, `rss`, `receive_unit`, `transmit_unit`: what is received and where it goes.
-//! 3. `rx`, `tx`: the data path; `interrupts`: what to do while nothing comes.
+//! 3. `rx`, `tx`: the data path; `in_place`: that of a program that only forwards; `interrupts`: what to do while nothing comes.
 //! 4. `counters`, `device`: what happened, and how it ends.
 //!
 //! The order of initialisation is that of the 82599 datasheet, §4.6.3. Sections named without a
@@ -58,6 +58,7 @@ mod counters;
 mod device;
 mod eeprom;
 mod filters;
+mod in_place;
 mod interrupts;
 mod link;
 mod receive_unit;
@@ -80,6 +81,7 @@ use barewire_spec::pci::{self, Family, Identity};
 use crate::{Driver, Error, Link, PortConfig, RxQueue, Statistics, TxQueue};
 use counters::Counters;
 use device::{Card, Device};
+pub(crate) use in_place::IxgbeInPlace;
 use registers::Registers;
 pub(crate) use rx::IxgbeRx;
 pub(crate) use tx::IxgbeTx;

@@ -291,6 +291,14 @@ impl IxgbeRx {
     }
 }
 
+impl IxgbeRx {
+    /// What a forwarder in place needs to know of the queue whose place it takes.
+    pub(super) fn parts(&self) -> (Handle, u32, usize, u16) {
+        let descriptors = self.ring.ring().count();
+        (self.device.again(), self.index, descriptors, self.buffer)
+    }
+}
+
 impl Drop for IxgbeRx {
     fn drop(&mut self) {
         if !self.device.card().stop_rx(self.index) {

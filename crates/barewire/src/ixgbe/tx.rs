@@ -71,7 +71,7 @@ impl TxFormat for Advanced {
 }
 
 /// The shortest frame that the device pads.
-const SHORTEST: u16 = {
+pub(super) const SHORTEST: u16 = {
     let [low, high, ..] = TX_FRAME_MIN.to_le_bytes();
     u16::from_le_bytes([low, high])
 };
@@ -84,6 +84,8 @@ pub(crate) struct IxgbeTx {
     device: Handle,
     index: u32,
     tail: u32,
+    /// Longest frame without VLAN tag and FCS.
+    longest: u16,
     silence: u32,
     counters: TxCounters,
 }
@@ -119,6 +121,7 @@ impl IxgbeTx {
             device: device.handle(),
             index,
             tail: TDT.at(index),
+            longest,
             silence: 0,
             counters: TxCounters::default(),
         };
@@ -210,6 +213,13 @@ impl IxgbeTx {
     /// As [`TxQueue::counters`](crate::TxQueue::counters).
     pub(crate) fn counters(&self) -> TxCounters {
         self.counters
+    }
+}
+
+impl IxgbeTx {
+    /// What a forwarder in place needs to know of the queue whose place it takes.
+    pub(super) fn parts(&self) -> (Handle, u32, u16) {
+        (self.device.again(), self.index, self.longest)
     }
 }
 

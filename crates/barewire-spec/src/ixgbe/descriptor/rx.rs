@@ -250,6 +250,15 @@ pub struct LegacyStatus {
     pub vlan: u16,
 }
 
+impl LegacyStatus {
+    /// [`Self::dd`] as a mask.
+    pub const DD: u64 = 1 << 32;
+    /// [`Self::eop`] as a mask.
+    pub const EOP: u64 = 1 << 33;
+    /// [`Self::rxe`] as a mask.
+    pub const RXE: u64 = 1 << 40;
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -317,6 +326,10 @@ mod tests {
         assert_eq!(status.length(), 60);
         assert!(status.dd() && status.eop() && status.rxe());
         assert_eq!(status.vlan(), 0x64);
+        let new = LegacyStatus::new();
+        assert_eq!(new.with_dd(true).into_bits(), LegacyStatus::DD);
+        assert_eq!(new.with_eop(true).into_bits(), LegacyStatus::EOP);
+        assert_eq!(new.with_rxe(true).into_bits(), LegacyStatus::RXE);
         assert_eq!(LegacyStatus::new().with_ipe(true).into_bits(), 1 << 47);
     }
 }

@@ -247,6 +247,28 @@ pub struct LegacyData {
     pub vlan: u16,
 }
 
+impl LegacyData {
+    /// [`Self::rs`] as a mask.
+    pub const RS: u64 = 1 << 27;
+
+    /// A whole packet in one buffer: EOP and IFCS set. Of length 0 it is a
+    /// [null descriptor](Self::is_null).
+    #[must_use]
+    pub const fn whole_packet(length: u16) -> Self {
+        Self::new()
+            .with_length(length)
+            .with_eop(true)
+            .with_ifcs(true)
+    }
+
+    /// Whether it is a null descriptor: one that sends nothing, and may stand between packets
+    /// (82599 §7.2.3.2.1).
+    #[must_use]
+    pub const fn is_null(self) -> bool {
+        self.length() == 0 && self.eop()
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -1,9 +1,10 @@
 //! The hardware's own words: registers, descriptors, EEPROM and PCI identities of Intel's
-//! ixgbe family of 10 Gbit/s controllers.
+//! ixgbe family of 10 Gbit/s controllers, and the structures of virtio network devices.
 //!
 //! A driver and a model of the device that share this crate cannot disagree by accident. It
 //! holds facts only: nothing here reads or writes a device, allocates, or needs an operating
-//! system. Sections are those of the Intel 82599 10 GbE Controller Datasheet, revision 3.
+//! system. Sections are those of the Intel 82599 10 GbE Controller Datasheet, revision 3, and
+//! of VIRTIO 1.2.
 //!
 //! ```
 //! use barewire_spec::ixgbe::{self, RXDCTL, Rxdctl};
@@ -26,3 +27,4 @@
 
 pub mod ixgbe;
 pub mod pci;
+pub mod virtio;

@@ -30,8 +30,7 @@ start_pmd() {
 # wait_for_prompt WHAT: what testpmd has printed since the last one goes to /tmp/said.
 wait_for_prompt() {
     local left=600
-    until [ "$(tail -c +$((said + 1)) /tmp/pmd.out | grep -c '^testpmd> $')" -ge 1 ] ||
-        tail -c +$((said + 1)) /tmp/pmd.out | tail -n 1 | grep -q '^testpmd> $'; do
+    until tail -c +$((said + 1)) /tmp/pmd.out | grep -q '^testpmd> '; do
         left=$((left - 1))
         kill -0 $pmd 2>/dev/null || { cat /tmp/pmd.out; fail "testpmd has ended: $1"; }
         [ $left -gt 0 ] || { cat /tmp/pmd.out; fail "testpmd does not answer: $1"; }
@@ -137,10 +136,12 @@ forward() {
     pmd stop
     cp /tmp/said /tmp/stopped
     pmd set fwd rxonly
+    pmd set verbose "${verbose-0}"
     pmd start
     sleep 1
     pmd stop
     cp /tmp/said /tmp/drained
+    pmd set verbose 0
     in_is_out
     [ "$(count RX-packets 0)" -gt 100 ] || fail "nothing was forwarded"
 }
@@ -173,7 +174,11 @@ pmd vlan set strip on 0
 pmd vlan set strip on 1
 pmd rx_vlan add 5 0
 pmd rx_vlan add 5 1
-forward io 2
+# this mode asks for the tag in every frame
+verbose=1
+forward mac 2
+verbose=0
+grep -q 'VLAN tci=0x5' /tmp/drained || fail "no tag was put in and taken out"
 pmd port stop all
 pmd tx_vlan reset 0
 pmd tx_vlan reset 1

@@ -138,9 +138,10 @@ forward() {
     pmd set fwd rxonly
     pmd set verbose "${verbose-0}"
     pmd start
+    cp /tmp/said /tmp/drained
     sleep 1
     pmd stop
-    cp /tmp/said /tmp/drained
+    cat /tmp/said >>/tmp/drained
     pmd set verbose 0
     in_is_out
     [ "$(count RX-packets 0)" -gt 100 ] || fail "nothing was forwarded"

@@ -8,11 +8,12 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
 
 use barewire::{Bar, BusError, DmaError, DmaMap, DmaRegion, Iova, Layout, PciFunction};
-use barewire_spec::ixgbe::descriptor::rx::Status;
-use barewire_spec::ixgbe::descriptor::tx::Data;
+use barewire_spec::ixgbe::descriptor::rx::{LegacyStatus, Status};
+use barewire_spec::ixgbe::descriptor::tx::{Data, LegacyData};
 use barewire_spec::ixgbe::{
     CTRL, Ctrl, EEC, EERD, Eec, Eerd, LINKS, Links, RAH, RAL, RDBAH, RDBAL, RDH, RDLEN, RDRXCTL,
-    RDT, Rah, Rdrxctl, Register, TDBAH, TDBAL, TDH, TDLEN, TDT, eeprom, link_speed,
+    RDT, Rah, Rdrxctl, Register, SRRCTL, Srrctl, TDBAH, TDBAL, TDH, TDLEN, TDT, TDWBAH, TDWBAL,
+    Tdwbal, desctype, eeprom, link_speed,
 };
 use parking_lot::Mutex;
 
@@ -42,6 +43,14 @@ impl Shared {
 
     fn read(&self, register: &Register) -> u32 {
         self.register(register.at(0)).load(Ordering::Acquire)
+    }
+
+    /// Writes 32 bits into memory of the driver's, at a multiple of 8 bytes.
+    fn write_memory(&self, address: u64, value: u32) {
+        let regions = self.regions.lock();
+        if let Some((region, offset)) = find(&regions, address) {
+            region.words()[offset / 8].store(u64::from(value), Ordering::Release);
+        }
     }
 
     fn write(&self, register: &Register, value: u32) {
@@ -119,6 +128,9 @@ impl FakeNic {
     fn send(&mut self) -> u64 {
         let shared = Arc::clone(&self.shared);
         let (mut head, tail) = (shared.read(&TDH), shared.read(&TDT));
+        let low = Tdwbal::from_bits(shared.read(&TDWBAL));
+        let head_at = u64::from(shared.read(&TDWBAH)) << 32 | u64::from(low.headwb_low()) << 2;
+        let mut reported = None;
         let mut sent = 0;
         with_ring(&shared, [&TDBAL, &TDBAH, &TDLEN], |ring| {
             while head != tail {
@@ -128,13 +140,18 @@ impl FakeNic {
                     let address = first.load(Ordering::Relaxed);
                     self.look_at(&shared, address, data);
                 }
-                if data.rs() {
-                    second.store(data.with_dd(true).into_bits(), Ordering::Release);
-                }
                 sent += 1;
                 head = next(head, ring);
+                if data.rs() && low.head_wb_en() {
+                    reported = Some(head);
+                } else if data.rs() {
+                    second.store(data.with_dd(true).into_bits(), Ordering::Release);
+                }
             }
         });
+        if let Some(head) = reported {
+            shared.write_memory(head_at, head);
+        }
         shared.write(&TDH, head);
         sent
     }
@@ -142,6 +159,7 @@ impl FakeNic {
     fn receive(&mut self, frames: u64) -> u64 {
         let shared = Arc::clone(&self.shared);
         let (mut head, tail) = (shared.read(&RDH), shared.read(&RDT));
+        let legacy = Srrctl::from_bits(shared.read(&SRRCTL)).desctype() == desctype::LEGACY;
         let mut received = 0;
         with_ring(&shared, [&RDBAL, &RDBAH, &RDLEN], |ring| {
             while head != tail && received < frames {
@@ -150,10 +168,14 @@ impl FakeNic {
                     let address = first.load(Ordering::Relaxed);
                     self.write_frame(&shared, address);
                 }
-                let status = Status::new().with_dd(true).with_eop(true);
-                let status = status.with_pkt_len(60).into_bits();
-                first.store(0, Ordering::Relaxed);
-                second.store(status, Ordering::Release);
+                if legacy {
+                    let status = LegacyStatus::new().with_dd(true).with_eop(true);
+                    second.store(status.with_length(60).into_bits(), Ordering::Release);
+                } else {
+                    let status = Status::new().with_dd(true).with_eop(true);
+                    first.store(0, Ordering::Relaxed);
+                    second.store(status.with_pkt_len(60).into_bits(), Ordering::Release);
+                }
                 received += 1;
                 head = next(head, ring);
             }
@@ -186,12 +208,22 @@ impl FakeNic {
         let good = read
             && data.eop()
             && data.ifcs()
-            && usize::from(data.dtalen()) == FRAME
+            && length(data) == FRAME
             && frame[SEQUENCE..SEQUENCE + 8] == number
             && frame[TOUCHED] == number[0].wrapping_add(1);
         self.next_out += 1;
         self.wrong += u64::from(!good);
     }
+}
+
+/// Bytes that a descriptor sends, of either format.
+fn length(data: Data) -> usize {
+    let legacy = LegacyData::from_bits(data.into_bits());
+    usize::from(if data.dext() {
+        data.dtalen()
+    } else {
+        legacy.length()
+    })
 }
 
 fn next(head: u32, ring: &[[AtomicU64; 2]]) -> u32 {

@@ -8,7 +8,7 @@ mod sections;
 
 use std::io::{self, BufRead, Write};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 
 use fake_nic::FakeNic;
 use forwarder::Forwarder;
@@ -33,14 +33,11 @@ enum Command {
 /// # Errors
 /// When the driver does not start, or breaks.
 pub(crate) fn serve(subject: &str, ring: &str) -> Result<()> {
-    if subject != "barewire" {
-        bail!("no such subject: {subject}; there is barewire");
-    }
     let ring: u16 = ring
         .parse()
         .context("the ring is a power of two from 64 to 4096")?;
     let (nic, function) = FakeNic::new();
-    let forwarder = Forwarder::open(function, ring)?;
+    let forwarder = Forwarder::open(function, ring, subject)?;
     let pages = if forwarder.on_hugepages() {
         "hugepages"
     } else {

@@ -133,23 +133,25 @@ impl Harness {
 mod tests {
     use super::*;
 
-    fn harness(ring: u16) -> Harness {
+    fn harness(ring: u16, subject: &str) -> Harness {
         let (nic, function) = FakeNic::new();
-        let forwarder = Forwarder::open(function, ring).unwrap();
+        let forwarder = Forwarder::open(function, ring, subject).unwrap();
         Harness::new(nic, forwarder, ring).unwrap()
     }
 
     #[test]
     fn the_driver_forwards_on_plain_memory() {
-        let mut harness = harness(512);
-        for batch in [1, 7, 32, 256] {
-            assert_eq!(harness.verify(batch, 3000).unwrap(), "verified 3000");
+        for subject in ["barewire", "barewire-in-place"] {
+            let mut harness = harness(512, subject);
+            for batch in [1, 7, 32, 256] {
+                assert_eq!(harness.verify(batch, 3000).unwrap(), "verified 3000");
+            }
         }
     }
 
     #[test]
     fn a_run_has_as_many_samples_as_asked_for() {
-        let mut harness = harness(256);
+        let mut harness = harness(256, "barewire");
         let answer = harness.run(32, 20, false).unwrap();
         let words: Vec<&str> = answer.split(' ').collect();
         let short: usize = words[4].parse().unwrap();

@@ -13,7 +13,7 @@ use super::subject::Program;
 /// The level that bounds of instruction counts are recorded for.
 pub(super) const COUNTED: &str = "x86-64-v3";
 /// The subjects that the Rust program plays.
-pub(super) const RUST: &[&str] = &["barewire"];
+pub(super) const RUST: &[&str] = &["barewire", "barewire-in-place"];
 
 /// What was built.
 #[derive(Debug)]

@@ -187,6 +187,7 @@ fn a_copper_port_has_a_phy_that_negotiates() {
         assert!(!rig.nic.link().up);
         rig.wait(30);
         assert!(rig.nic.link().up);
+        assert!(!Links::from_bits(rig.read(&LINKS, 0)).other_speed());
         rig.assert_clean();
     }
     let rig = rig();

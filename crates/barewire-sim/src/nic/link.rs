@@ -192,12 +192,18 @@ impl Model {
         let up = self.link.up;
         let steady = up && !self.link.interrupted;
         self.link.interrupted = !up;
+        let mode = match (self.is_copper(), self.negotiates()) {
+            // there its upper bit stands for 2.5 and 5 Gbit/s
+            (true, _) => 0,
+            (false, true) => 3,
+            (false, false) => 2,
+        };
         let links = Links::new()
             .with_link_status(up)
             .with_link_up(steady)
             .with_link_speed(if up { self.link_speed() } else { 0 })
             .with_serial_10g_enabled(!self.is_copper())
-            .with_mlink_mode(if self.negotiates() { 3 } else { 2 })
+            .with_mlink_mode(mode)
             .with_signal_detected(u8::from(up))
             .with_kx_an_completed(up && self.negotiates());
         links.into_bits()

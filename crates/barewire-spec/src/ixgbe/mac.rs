@@ -292,7 +292,8 @@ pub struct Links {
     pub serial_10g_enabled: bool,
     /// SGMII is on.
     pub sgmii_enabled: bool,
-    /// Link mode in use: 0 1G, 1 10G parallel, 2 10G serial, 3 negotiation.
+    /// Link mode in use: 0 1G, 1 10G parallel, 2 10G serial, 3 negotiation. X550 and later:
+    /// [`Self::other_speed`].
     #[bits(2)]
     pub mlink_mode: u8,
     /// Speed: one of [`link_speed`].
@@ -304,9 +305,18 @@ pub struct Links {
     pub kx_an_completed: bool,
 }
 
+impl Links {
+    /// X550 and later: the speed is 5 Gbit/s where [`Self::link_speed`] says 100 Mbit/s, and
+    /// 2.5 Gbit/s where it says 10 Gbit/s.
+    #[must_use]
+    pub const fn other_speed(self) -> bool {
+        self.mlink_mode() & 2 != 0
+    }
+}
+
 /// Values of [`Links::link_speed`].
 pub mod link_speed {
-    /// Reserved on the 82599; 10 Mbit/s or 5 Gbit/s on some successors.
+    /// Reserved on the 82599; 10 Mbit/s on some successors.
     pub const RESERVED: u8 = 0;
     /// 100 Mbit/s.
     pub const MBIT_100: u8 = 1;

@@ -6,7 +6,7 @@ use barewire_bus::Bar;
 use barewire_spec::ixgbe::{
     AUTOC, AUTOC2, Autoc, Autoc2, LINKS, Links, MSCA, MSRWD, Msca, STATUS, Status, link_speed, lms,
 };
-use barewire_spec::pci::Media;
+use barewire_spec::pci::{Family, Media};
 
 use super::registers::{Registers, patience};
 use super::semaphore::{self, Resource};
@@ -46,32 +46,47 @@ fn restart_negotiation<B: Bar>(registers: &Registers<B>) {
 /// The link as the device sees it now.
 ///
 /// `LINK_UP` remembers an interruption until it is read, so the second read is the present.
-pub(super) fn state<B: Bar>(registers: &Registers<B>) -> Result<Link, Error> {
+pub(super) fn state<B: Bar>(registers: &Registers<B>, family: Family) -> Result<Link, Error> {
     registers.read(&LINKS);
     let links = registers.read(&LINKS);
     if links == u32::MAX {
         registers.check()?;
     }
     let links = Links::from_bits(links);
-    let mbits = match links.link_speed() {
-        _ if !links.link_up() => 0,
-        link_speed::MBIT_100 => 100,
-        link_speed::GBIT_1 => 1000,
-        link_speed::GBIT_10 => 10_000,
-        _ => 0,
-    };
     Ok(Link {
         up: links.link_up(),
-        mbits,
+        mbits: if links.link_up() {
+            mbits(links, family)
+        } else {
+            0
+        },
     })
 }
 
+/// Speed in Mbit/s; 0 for a code that means nothing on this controller.
+fn mbits(links: Links, family: Family) -> u32 {
+    // what is the mode of the 82599's serial interface, the X550 uses for two more speeds
+    let other = !matches!(family, Family::I82599 | Family::X540) && links.other_speed();
+    match (links.link_speed(), other) {
+        (link_speed::MBIT_100, false) => 100,
+        (link_speed::MBIT_100, true) => 5000,
+        (link_speed::GBIT_1, _) => 1000,
+        (link_speed::GBIT_10, false) => 10_000,
+        (link_speed::GBIT_10, true) => 2500,
+        _ => 0,
+    }
+}
+
 /// The link as soon as it is up, or after `limit`.
-pub(super) fn wait<B: Bar>(registers: &Registers<B>, limit: Duration) -> Result<Link, Error> {
+pub(super) fn wait<B: Bar>(
+    registers: &Registers<B>,
+    family: Family,
+    limit: Duration,
+) -> Result<Link, Error> {
     const STEP: Duration = Duration::from_millis(1);
     let mut waited = Duration::ZERO;
     loop {
-        let link = state(registers)?;
+        let link = state(registers, family)?;
         if link.up || waited >= limit {
             return Ok(link);
         }
@@ -156,4 +171,20 @@ fn mdio_write<B: Bar>(
     mdio_command(registers, phy, device, register, ADDRESS)?;
     registers.write(&MSRWD, u32::from(value));
     mdio_command(registers, phy, device, register, WRITE)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_x550_has_two_more_speeds_where_the_82599_has_its_mode() {
+        let links = |speed| Links::new().with_link_speed(speed).with_mlink_mode(2);
+        assert_eq!(mbits(links(link_speed::GBIT_10), Family::I82599), 10_000);
+        assert_eq!(mbits(links(link_speed::GBIT_10), Family::X550), 2500);
+        assert_eq!(mbits(links(link_speed::MBIT_100), Family::X553), 5000);
+        assert_eq!(mbits(links(link_speed::GBIT_1), Family::X552), 1000);
+        let plain = Links::new().with_link_speed(link_speed::GBIT_10);
+        assert_eq!(mbits(plain, Family::X550), 10_000);
+    }
 }

@@ -335,11 +335,11 @@ impl<P: PciFunction> Driver for Ixgbe<P> {
 
     fn link(&mut self) -> Result<Link, Error> {
         self.device.check()?;
-        link::state(self.device.registers())
+        link::state(self.device.registers(), self.identity.family)
     }
 
     fn wait_for_link(&mut self, limit: Duration) -> Result<Link, Error> {
-        link::wait(self.device.registers(), limit)
+        link::wait(self.device.registers(), self.identity.family, limit)
     }
 
     fn link_change(&mut self) -> Result<Option<Link>, Error> {

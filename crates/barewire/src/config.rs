@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use barewire_dma::{Pages, Pool};
 
+use crate::Error;
+
 /// How to set up a port. The default is one queue each way and whatever frames are addressed to
 /// the device.
 #[derive(Clone, Debug)]
@@ -68,6 +70,33 @@ impl Default for PortConfig {
             interrupts: false,
             interrupt_interval: Duration::from_micros(20),
         }
+    }
+}
+
+impl PortConfig {
+    /// Refuses what no device can have, before `device` is touched.
+    pub(crate) fn check(&self, device: &str) -> Result<(), Error> {
+        for (what, queues) in [
+            ("receive queues", self.rx_queues),
+            ("transmit queues", self.tx_queues),
+        ] {
+            if !(1..=64).contains(&queues) {
+                return Err(Error::config(device, what, queues, "1 to 64"));
+            }
+        }
+        for (what, ring) in [
+            ("receive ring", self.rx_ring),
+            ("transmit ring", self.tx_ring),
+        ] {
+            if !ring.is_power_of_two() || !(64..=4096).contains(&ring) {
+                let allowed = "a power of two from 64 to 4096";
+                return Err(Error::config(device, what, ring, allowed));
+            }
+        }
+        if !(68..=9710).contains(&self.mtu) {
+            return Err(Error::config(device, "MTU", self.mtu, "68 to 9710"));
+        }
+        Ok(())
     }
 }
 

@@ -1,12 +1,57 @@
 //! Which driver is for which device.
 
-use barewire_spec::pci;
+use barewire_bus::PciFunction;
+use barewire_spec::pci::{self, Identity, config};
 
-/// The name of the driver that [`Port::open`](crate::Port::open) would use for a PCI device with
-/// these IDs; `None` for a device that no driver knows.
+use crate::{Error, Port, PortConfig, ixgbe};
+
+/// A device that a driver knows.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Known {
+    Ixgbe(&'static Identity),
+}
+
+/// What can be driven, for people.
+const ALL: &str = "Intel 82599 (X520), X540, X550, X552 and X553";
+
+impl Known {
+    fn find(vendor: u16, device: u16) -> Option<Self> {
+        let identity = pci::identify(vendor, device)?;
+        (!identity.family.is_virtual_function()).then_some(Self::Ixgbe(identity))
+    }
+}
+
+/// The name of the driver that [`Port::open`] would use for a PCI device with these IDs; `None` for
+/// a device that no driver knows.
 pub fn driver_for(vendor: u16, device: u16) -> Option<&'static str> {
-    let identity = pci::identify(vendor, device)?;
-    (!identity.family.is_virtual_function()).then_some("ixgbe")
+    Some(match Known::find(vendor, device)? {
+        Known::Ixgbe(_) => "ixgbe",
+    })
+}
+
+/// Finds out from its IDs alone whether a device is one that `mine` accepts.
+pub(crate) fn identify<P: PciFunction, T>(
+    function: &P,
+    mine: impl FnOnce(Known) -> Option<T>,
+) -> Result<T, Error> {
+    let [vendor_low, vendor_high, id_low, id_high] =
+        function.config_read32(config::VENDOR_ID)?.to_le_bytes();
+    let vendor = u16::from_le_bytes([vendor_low, vendor_high]);
+    let id = u16::from_le_bytes([id_low, id_high]);
+    let known = Known::find(vendor, id).and_then(mine);
+    known.ok_or_else(|| Error::NotSupported {
+        device: function.name().to_owned(),
+        vendor,
+        id,
+        known: ALL,
+    })
+}
+
+/// Opens a device with the driver for it.
+pub(crate) fn open<P: PciFunction>(function: P, config: &PortConfig) -> Result<Port, Error> {
+    match identify(&function, Some)? {
+        Known::Ixgbe(_) => ixgbe::Ixgbe::open(function, config).map(Port::from_driver),
+    }
 }
 
 #[cfg(test)]

@@ -86,3 +86,47 @@ pub enum Error {
     #[error(transparent)]
     Bus(#[from] BusError),
 }
+
+impl Error {
+    pub(crate) fn config(
+        device: &str,
+        what: &'static str,
+        value: impl std::fmt::Display,
+        allowed: impl Into<String>,
+    ) -> Self {
+        Self::Config {
+            device: device.to_owned(),
+            what,
+            value: value.to_string(),
+            allowed: allowed.into(),
+        }
+    }
+
+    pub(crate) fn gone(device: &str) -> Self {
+        Self::Gone {
+            device: device.to_owned(),
+        }
+    }
+
+    pub(crate) fn broken(device: &str, what: impl Into<String>) -> Self {
+        Self::Broken {
+            device: device.to_owned(),
+            what: what.into(),
+        }
+    }
+
+    #[cold]
+    pub(crate) fn stopped(device: &str) -> Self {
+        Self::Stopped {
+            device: device.to_owned(),
+        }
+    }
+
+    /// Makes an error of a device's memory one of a port.
+    pub(crate) fn dma(device: &str) -> impl Fn(DmaError) -> Self {
+        move |source| Self::Dma {
+            device: device.to_owned(),
+            source,
+        }
+    }
+}

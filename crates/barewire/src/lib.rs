@@ -34,10 +34,14 @@
 #![forbid(unsafe_code)]
 
 mod config;
+mod device;
 mod drivers;
 mod error;
 mod in_place;
 pub mod ixgbe;
+mod mac;
+mod memory;
+mod patience;
 mod port;
 mod queue;
 mod statistics;

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use barewire_bus::{Event, PciFunction};
 
-use crate::{Error, Link, PortConfig, RxQueue, Statistics, TxQueue, ixgbe};
+use crate::{Error, Link, PortConfig, RxQueue, Statistics, TxQueue, drivers};
 
 /// What a driver does for a [`Port`]. Programs use [`Port`]; drivers implement this.
 pub trait Driver: Send {
@@ -90,7 +90,7 @@ impl Port {
     /// [`Error::NotSupported`] for a device that no driver knows: nothing of it is touched then.
     /// Otherwise what the driver says; the device is left quiet.
     pub fn open<P: PciFunction>(function: P, config: &PortConfig) -> Result<Self, Error> {
-        ixgbe::Ixgbe::open(function, config).map(Self::from_driver)
+        drivers::open(function, config)
     }
 
     /// A port of some other driver.

@@ -1,18 +1,19 @@
-//! One device, shared by its port and its queues, and stopped when the last of them is dropped.
+//! One card as its queues see it.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{OnceLock, PoisonError, RwLock};
+use std::time::Duration;
 
-use barewire_bus::{BusError, Event, InterruptKind, Interrupts, PciFunction};
+use barewire_bus::{Bar, Event, InterruptKind, PciFunction};
 use barewire_dma::{DescriptorRing, DmaError, Domain, InPlaceRing};
 use barewire_spec::ixgbe::{CTRL_EXT, CtrlExt, RXDCTL, Register, Rxdctl, TXDCTL, Txdctl};
-use barewire_spec::pci::config;
 
 use super::in_place::Legacy;
-use super::registers::{Registers, patience};
+use super::registers::Registers;
 use super::{in_place, interrupts, reset};
-use crate::{Error, PortConfig};
+use crate::Error;
+use crate::device::Chip;
+use crate::patience::Patience;
 
 /// What a queue asks of its device once it runs, however the registers are reached.
 pub(super) trait Card: Send + Sync {
@@ -83,181 +84,87 @@ impl Handle {
 
     #[cold]
     pub(super) fn stopped_error(&self) -> Error {
-        Error::Stopped {
-            device: self.card.name().to_owned(),
-        }
+        Error::stopped(self.card.name())
     }
 
     #[cold]
     pub(super) fn dma_error(&self, source: DmaError) -> Error {
-        Error::Dma {
-            device: self.card.name().to_owned(),
-            source,
-        }
+        Error::dma(self.card.name())(source)
     }
 }
 
-pub(super) struct Device<P: PciFunction> {
-    /// Turned off before the function is closed.
-    interrupts: OnceLock<Interrupts>,
-    /// Read by queues that go to sleep, written while the device stops: no register is touched in
-    /// the middle of a reset, and nobody falls asleep after it.
-    arming: RwLock<()>,
-    function: P,
-    registers: Registers<P::Bar>,
-    domain: Domain,
-    stopped: Arc<AtomicBool>,
+/// A card, reached in the way of `P`.
+pub(super) type Device<P> = crate::device::Device<P, Registers<<P as PciFunction>::Bar>>;
+
+impl<B: Bar> Chip for Registers<B> {
+    fn name(&self) -> &str {
+        self.device()
+    }
+
+    fn check(&self) -> Result<(), Error> {
+        Registers::check(self)
+    }
+
+    fn quiesce(&self) -> Result<(), Error> {
+        Registers::check(self)?;
+        let reset = reset::reset(self);
+        let ctrl_ext = CtrlExt::from_bits(self.read(&CTRL_EXT));
+        self.write(&CTRL_EXT, ctrl_ext.with_drv_load(false).into_bits());
+        reset
+    }
 }
 
-impl<P: PciFunction> Device<P> {
-    pub(super) fn new(function: P, registers: Registers<P::Bar>) -> Self {
-        let domain = Domain::new(function.dma());
-        Self {
-            interrupts: OnceLock::new(),
-            arming: RwLock::new(()),
-            function,
-            registers,
-            domain,
-            stopped: Arc::default(),
+/// What a queue keeps of its device.
+pub(super) fn handle<P: PciFunction>(device: &Arc<Device<P>>) -> Handle {
+    Handle {
+        card: Box::new(Arc::clone(device)),
+        stopped: Arc::clone(device.stop_flag()),
+    }
+}
+
+/// Waits until a queue that was disabled has stopped. If it does not, the device may still use its
+/// buffers, and the answer is false.
+fn queue_stopped<B: Bar>(
+    registers: &Registers<B>,
+    register: &Register,
+    index: u32,
+    disabled: impl Fn(u32) -> bool,
+) -> bool {
+    let patience = Patience::new(100, 50);
+    match registers.wait("stopping a queue", register, index, patience, disabled) {
+        // DMA that was under way ends within 100 µs (§4.6.7.1.2)
+        Ok(_) => registers.delay(Duration::from_micros(100)),
+        Err(Error::Gone { .. }) => {}
+        Err(error) => {
+            tracing::error!(%error, "abandoning the queue's buffers");
+            return false;
         }
     }
-
-    pub(super) fn registers(&self) -> &Registers<P::Bar> {
-        &self.registers
-    }
-
-    pub(super) fn domain(&self) -> &Domain {
-        &self.domain
-    }
-
-    pub(super) fn dma_error(&self, source: DmaError) -> Error {
-        Error::Dma {
-            device: self.registers.device().to_owned(),
-            source,
-        }
-    }
-
-    /// What a queue keeps of its device.
-    pub(super) fn handle(self: &Arc<Self>) -> Handle {
-        Handle {
-            card: Box::new(Arc::clone(self)),
-            stopped: Arc::clone(&self.stopped),
-        }
-    }
-
-    /// Lets the device answer on the bus, and read and write memory or not.
-    pub(super) fn set_bus_master(&self, on: bool) -> Result<(), Error> {
-        // the status register shares the word; its bits are cleared by writing 1, so write 0
-        let command = self.function.config_read32(config::COMMAND)? & 0xFFFF;
-        let master = u32::from(config::command::BUS_MASTER);
-        let command = (command | u32::from(config::command::MEMORY_SPACE)) & !master;
-        let command = if on { command | master } else { command };
-        Ok(self.function.config_write32(config::COMMAND, command)?)
-    }
-
-    /// Connects the device's interrupts: one for each receive queue and one for the link, or, where
-    /// the device has but one, that of a single queue.
-    pub(super) fn interrupts(&self, config: &PortConfig) -> Result<&Interrupts, Error> {
-        if let Some(connected) = self.interrupts.get() {
-            return Ok(connected);
-        }
-        let wanted = interrupts::wanted(config);
-        let connected = match self.function.interrupts(wanted) {
-            Err(BusError::NoInterrupts { .. }) if config.rx_queues == 1 => {
-                self.function.interrupts(1)
-            }
-            other => other,
-        }?;
-        Ok(self.interrupts.get_or_init(|| connected))
-    }
-
-    /// Waits until a queue that was disabled has stopped. If it does not, the device may still use
-    /// its buffers, and the answer is false.
-    fn queue_stopped(
-        &self,
-        register: &Register,
-        index: u32,
-        disabled: impl Fn(u32) -> bool,
-    ) -> bool {
-        let waited = self.registers.wait(
-            "stopping a queue",
-            register,
-            index,
-            patience(100, 50),
-            disabled,
-        );
-        match waited {
-            // DMA that was under way ends within 100 µs (§4.6.7.1.2)
-            Ok(_) => self.registers.delay(std::time::Duration::from_micros(100)),
-            Err(Error::Gone { .. }) => {}
-            Err(error) => {
-                tracing::error!(%error, "abandoning the queue's buffers");
-                return false;
-            }
-        }
-        true
-    }
-
-    /// No interrupts, no DMA, no driver. Called again it does nothing.
-    pub(super) fn stop(&self) -> Result<(), Error> {
-        if self.stopped.load(Ordering::Acquire) {
-            return Ok(());
-        }
-        let _nobody_falls_asleep = self.arming.write().unwrap_or_else(PoisonError::into_inner);
-        let result = self.registers.check().and_then(|()| {
-            let reset = reset::reset(&self.registers);
-            let ctrl_ext = CtrlExt::from_bits(self.registers.read(&CTRL_EXT));
-            self.registers
-                .write(&CTRL_EXT, ctrl_ext.with_drv_load(false).into_bits());
-            reset
-        });
-        // what the device itself may refuse, the bus does not
-        let bus = self.set_bus_master(false);
-        if bus.is_ok() || matches!(result, Ok(()) | Err(Error::Gone { .. })) {
-            self.stopped.store(true, Ordering::Release);
-        }
-        // whoever sleeps is to see that there is nothing to wait for any more
-        for event in self.interrupts.get().iter().flat_map(|all| all.vectors()) {
-            event.signal();
-        }
-        result.and(bus)
-    }
+    true
 }
 
 impl<P: PciFunction> Card for Arc<Device<P>> {
     #[inline]
     fn write_tail(&self, offset: u32, tail: u32) {
-        self.registers.write_offset(offset, tail);
+        self.chip().write_offset(offset, tail);
     }
 
     fn domain(&self) -> &Domain {
-        &self.domain
+        Device::domain(self)
     }
 
     fn name(&self) -> &str {
-        self.registers.device()
+        self.chip().device()
     }
 
     fn check(&self) -> Result<(), Error> {
-        self.registers.check()?;
-        if self.function.is_wanted_back() {
-            return Err(BusError::WantedBack {
-                device: self.registers.device().to_owned(),
-            }
-            .into());
-        }
-        Ok(())
+        Device::check(self)
     }
 
     fn arm(&self, kind: Option<InterruptKind>, queue: u32, event: &Event) -> Result<(), Error> {
-        let device = || self.registers.device().to_owned();
-        let kind = kind.ok_or_else(|| Error::NoInterrupts { device: device() })?;
-        let _not_while_it_stops = self.arming.read().unwrap_or_else(PoisonError::into_inner);
-        if self.stopped.load(Ordering::Relaxed) {
-            return Err(Error::Stopped { device: device() });
-        }
-        interrupts::arm(&self.registers, kind, queue, event);
-        self.check()
+        Device::arm(self, kind, |registers, kind| {
+            interrupts::arm(registers, kind, queue, event);
+        })
     }
 
     fn again(&self) -> Box<dyn Card> {
@@ -265,35 +172,31 @@ impl<P: PciFunction> Card for Arc<Device<P>> {
     }
 
     fn start_rx_in_place(&self, index: u32, ring: &DescriptorRing) -> Result<(), Error> {
-        in_place::start_rx(&self.registers, index, ring)
+        in_place::start_rx(self.chip(), index, ring)
     }
 
     fn start_tx_in_place(&self, index: u32, ring: &InPlaceRing<Legacy>) -> Result<(), Error> {
-        in_place::start_tx(&self.registers, index, ring)
+        in_place::start_tx(self.chip(), index, ring)
     }
 
     fn stop_rx(&self, index: u32) -> bool {
-        let rxdctl = Rxdctl::from_bits(self.registers.read_at(&RXDCTL, index));
+        let rxdctl = Rxdctl::from_bits(self.chip().read_at(&RXDCTL, index));
         let disabled = rxdctl.with_enable(false).into_bits();
-        self.registers.write_at(&RXDCTL, index, disabled);
+        self.chip().write_at(&RXDCTL, index, disabled);
         // once the whole device was stopped there is nothing to wait for
-        self.stopped.load(Ordering::Acquire)
-            || self.queue_stopped(&RXDCTL, index, |rxdctl| !Rxdctl::from_bits(rxdctl).enable())
+        self.stop_flag().load(Ordering::Acquire)
+            || queue_stopped(self.chip(), &RXDCTL, index, |rxdctl| {
+                !Rxdctl::from_bits(rxdctl).enable()
+            })
     }
 
     fn stop_tx(&self, index: u32) -> bool {
-        let txdctl = Txdctl::from_bits(self.registers.read_at(&TXDCTL, index));
+        let txdctl = Txdctl::from_bits(self.chip().read_at(&TXDCTL, index));
         let disabled = txdctl.with_enable(false).into_bits();
-        self.registers.write_at(&TXDCTL, index, disabled);
-        self.stopped.load(Ordering::Acquire)
-            || self.queue_stopped(&TXDCTL, index, |txdctl| !Txdctl::from_bits(txdctl).enable())
-    }
-}
-
-impl<P: PciFunction> Drop for Device<P> {
-    fn drop(&mut self) {
-        if let Err(error) = self.stop() {
-            tracing::warn!(%error, "the device did not stop in order");
-        }
+        self.chip().write_at(&TXDCTL, index, disabled);
+        self.stop_flag().load(Ordering::Acquire)
+            || queue_stopped(self.chip(), &TXDCTL, index, |txdctl| {
+                !Txdctl::from_bits(txdctl).enable()
+            })
     }
 }

@@ -3,9 +3,10 @@
 use barewire_bus::Bar;
 use barewire_spec::ixgbe::{EERD, Eerd, eeprom};
 
-use super::registers::{Registers, patience};
+use super::registers::Registers;
 use super::semaphore::{self, Resource};
 use crate::Error;
+use crate::patience::Patience;
 
 fn word<B: Bar>(registers: &Registers<B>, address: u16) -> Result<u16, Error> {
     if address >= 1 << 14 {
@@ -18,7 +19,7 @@ fn word<B: Bar>(registers: &Registers<B>, address: u16) -> Result<u16, Error> {
         Eerd::new().with_start(true).with_addr(address).into_bits(),
     );
     let done = |eerd| Eerd::from_bits(eerd).done();
-    let value = registers.wait("an EEPROM read", &EERD, 0, patience(5, 50), done)?;
+    let value = registers.wait("an EEPROM read", &EERD, 0, Patience::new(5, 50), done)?;
     Ok(Eerd::from_bits(value).data())
 }
 

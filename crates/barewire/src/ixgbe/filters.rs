@@ -7,6 +7,7 @@ use barewire_spec::ixgbe::{
 
 use super::registers::Registers;
 use crate::Error;
+use crate::mac::{Mac, check_count, check_multicast, check_unicast, is_unicast};
 
 /// Exact addresses that the device compares, of which the first is its own.
 const ADDRESSES: usize = 128;
@@ -83,7 +84,7 @@ pub(super) fn set_mac_address<B: Bar>(
     registers: &Registers<B>,
     address: [u8; 6],
 ) -> Result<(), Error> {
-    check_unicast(registers, address)?;
+    check_unicast(registers.device(), address)?;
     write_address(registers, 0, Some(address));
     registers.check()
 }
@@ -92,18 +93,9 @@ pub(super) fn set_unicast<B: Bar>(
     registers: &Registers<B>,
     addresses: &[[u8; 6]],
 ) -> Result<(), Error> {
-    if addresses.len() >= ADDRESSES {
-        return Err(registers.config_error(
-            "unicast filter",
-            format!("{} addresses", addresses.len()),
-            format!(
-                "at most {}; beyond that use promiscuous mode",
-                ADDRESSES - 1
-            ),
-        ));
-    }
+    check_count(registers.device(), addresses, ADDRESSES - 1)?;
     for address in addresses {
-        check_unicast(registers, *address)?;
+        check_unicast(registers.device(), *address)?;
     }
     let given = addresses
         .iter()
@@ -125,13 +117,7 @@ pub(super) fn set_multicast<B: Bar>(
 ) -> Result<(), Error> {
     let mut table = [0u32; 128];
     for address in addresses {
-        if address[0] & 1 == 0 {
-            return Err(registers.config_error(
-                "multicast filter",
-                Mac(*address),
-                "addresses whose first byte is odd",
-            ));
-        }
+        check_multicast(registers.device(), *address)?;
         // bits 47:36 of the address, as MCSTCTRL.MO = 0 selects
         let hash = usize::from(address[4] >> 4) | usize::from(address[5]) << 4;
         table[hash / 32] |= 1 << (hash % 32);
@@ -144,27 +130,4 @@ pub(super) fn set_multicast<B: Bar>(
         Mcstctrl::new().with_mfe(!addresses.is_empty()).into_bits(),
     );
     registers.check()
-}
-
-fn check_unicast<B: Bar>(registers: &Registers<B>, address: [u8; 6]) -> Result<(), Error> {
-    if is_unicast(address) {
-        return Ok(());
-    }
-    let allowed = "addresses that are not zero and whose first byte is even";
-    Err(registers.config_error("MAC address", Mac(address), allowed))
-}
-
-fn is_unicast(address: [u8; 6]) -> bool {
-    address[0] & 1 == 0 && address != [0; 6]
-}
-
-/// A MAC address, for people.
-struct Mac([u8; 6]);
-
-impl std::fmt::Display for Mac {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let [first, rest @ ..] = self.0;
-        write!(f, "{first:02x}")?;
-        rest.iter().try_for_each(|byte| write!(f, ":{byte:02x}"))
-    }
 }

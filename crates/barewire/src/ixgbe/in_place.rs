@@ -17,13 +17,11 @@ use barewire_spec::ixgbe::{
 };
 
 use super::device::Handle;
-use super::registers::{Registers, patience};
+use super::registers::Registers;
 use super::tx::SHORTEST;
 use super::{IxgbeRx, IxgbeTx};
+use crate::patience::{Patience, Silence};
 use crate::{Error, InPlaceCounters};
-
-/// Empty turns between two looks whether the devices are still there.
-const SILENCE: u32 = 1 << 20;
 
 /// The legacy descriptor, which keeps its address when the device writes it back.
 #[derive(Debug)]
@@ -69,7 +67,7 @@ pub(super) fn start_rx<B: Bar>(
     registers.write_at(&RXDCTL, index, rxdctl.with_enable(true).into_bits());
     let enabled = |rxdctl| Rxdctl::from_bits(rxdctl).enable();
     let what = "enabling a receive queue";
-    registers.wait(what, &RXDCTL, index, patience(100, 50), enabled)?;
+    registers.wait(what, &RXDCTL, index, Patience::new(100, 50), enabled)?;
     Ok(())
 }
 
@@ -102,7 +100,7 @@ pub(super) fn start_tx<B: Bar>(
     registers.write_at(&TXDCTL, index, txdctl.with_enable(true).into_bits());
     let enabled = |txdctl| Txdctl::from_bits(txdctl).enable();
     let what = "enabling a transmit queue";
-    registers.wait(what, &TXDCTL, index, patience(100, 50), enabled)?;
+    registers.wait(what, &TXDCTL, index, Patience::new(100, 50), enabled)?;
     Ok(())
 }
 
@@ -116,7 +114,7 @@ pub(crate) struct IxgbeInPlace {
     tx_index: u32,
     rx_tail: u32,
     tx_tail: u32,
-    silence: u32,
+    silence: Silence,
     counters: InPlaceCounters,
 }
 
@@ -150,7 +148,7 @@ impl IxgbeInPlace {
             tx_index,
             rx_tail: RDT.at(rx_index),
             tx_tail: TDT.at(tx_index),
-            silence: 0,
+            silence: Silence::default(),
             counters: InPlaceCounters::default(),
         };
         let card = queue.transmitter.card();
@@ -200,9 +198,7 @@ impl IxgbeInPlace {
     /// Nothing has come: now and then looks whether the devices are still there.
     #[cold]
     fn look_around(&mut self) -> Result<(), Error> {
-        self.silence += 1;
-        if self.silence >= SILENCE {
-            self.silence = 0;
+        if self.silence.goes_on() {
             self.receiver.card().check()?;
             self.transmitter.card().check()?;
         }

@@ -30,7 +30,6 @@
 //! Queues 16 and above have no bit in EICR, and step 2 is left out: a cause that was pending then
 //! wakes the sleeper for nothing.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use barewire_bus::{Bar, Event, InterruptKind, Interrupts};
@@ -39,6 +38,7 @@ use barewire_spec::ixgbe::{
 };
 
 use super::registers::Registers;
+use crate::device::link_vector;
 use crate::{Error, PortConfig};
 
 /// Most vectors of the device (§7.3.1.4).
@@ -74,21 +74,6 @@ pub(super) fn check<B: Bar>(registers: &Registers<B>, config: &PortConfig) -> Re
                 format!("0 to {} µs", LONGEST * STEP),
             )
         })
-}
-
-/// How many vectors a port has use for.
-pub(super) fn wanted(config: &PortConfig) -> u16 {
-    config.rx_queues + 1
-}
-
-/// The event of the link: of the vector behind the queues', if there is one.
-pub(super) fn of_link<'a>(
-    interrupts: &'a Interrupts,
-    config: &PortConfig,
-) -> Option<&'a Arc<Event>> {
-    let vectors = interrupts.vectors();
-    let link = vectors.get(usize::from(config.rx_queues))?;
-    (interrupts.kind() == InterruptKind::MsiX).then_some(link)
 }
 
 /// An interval in steps, rounded up; `None` if it is too long.
@@ -128,7 +113,7 @@ pub(super) fn initialise<B: Bar>(
         assign(registers, queue, queue);
         registers.write_at(&EITR, u32::from(queue), eitr.into_bits());
     }
-    if of_link(interrupts, config).is_some() {
+    if link_vector(interrupts, config).is_some() {
         let vector = config.rx_queues;
         let [timer, _, rest @ ..] = registers.read(&IVAR_MISC).to_le_bytes();
         let [low, ..] = vector.to_le_bytes();
@@ -170,16 +155,6 @@ pub(super) fn arm<B: Bar>(
             registers.write(&EIMS, 1 << (queue % 16));
         }
     }
-}
-
-/// Takes note of a change of the link: true if there was one since the last time.
-pub(super) fn take_link_change<B: Bar>(registers: &Registers<B>, event: &Arc<Event>) -> bool {
-    // the event first, then its cause: a change in between signals again
-    let signalled = event.clear();
-    if signalled {
-        registers.read(&EICR);
-    }
-    signalled
 }
 
 #[cfg(test)]

@@ -8,8 +8,9 @@ use barewire_spec::ixgbe::{
 };
 use barewire_spec::pci::{Family, Media};
 
-use super::registers::{Registers, patience};
+use super::registers::Registers;
 use super::semaphore::{self, Resource};
+use crate::patience::{Patience, link_up};
 use crate::{Error, Link};
 
 /// Starts the link. It comes up by itself, some time later.
@@ -83,16 +84,7 @@ pub(super) fn wait<B: Bar>(
     family: Family,
     limit: Duration,
 ) -> Result<Link, Error> {
-    const STEP: Duration = Duration::from_millis(1);
-    let mut waited = Duration::ZERO;
-    loop {
-        let link = state(registers, family)?;
-        if link.up || waited >= limit {
-            return Ok(link);
-        }
-        registers.delay(STEP);
-        waited += STEP;
-    }
+    link_up(registers.bar(), limit, || state(registers, family))
 }
 
 /// MDIO devices and registers of a copper PHY (IEEE 802.3 clause 45).
@@ -140,7 +132,7 @@ fn mdio_command<B: Bar>(
     registers.write(&MSCA, command.into_bits());
     let over = |msca| !Msca::from_bits(msca).mdicmd();
     registers
-        .wait("an MDIO command", &MSCA, 0, patience(10, 10), over)
+        .wait("an MDIO command", &MSCA, 0, Patience::new(10, 10), over)
         .map(drop)
 }
 

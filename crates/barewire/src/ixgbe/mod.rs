@@ -74,13 +74,17 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use barewire_bus::{Event, InterruptKind, PciFunction};
-use barewire_dma::{DescriptorRing, DmaRegion, Pool, PoolConfig};
-use barewire_spec::pci::{self, Family, Identity};
+use barewire_bus::{Bar, Event, PciFunction};
+use barewire_dma::{DescriptorRing, DmaError, Domain};
+use barewire_spec::ixgbe::EICR;
+use barewire_spec::pci::{Family, Identity};
 
+use crate::device::LinkEvent;
+use crate::drivers::{self, Known};
+use crate::memory::{RingMemory, receive_pool};
 use crate::{Driver, Error, Link, PortConfig, RxQueue, Statistics, TxQueue};
 use counters::Counters;
-use device::{Card, Device};
+use device::Device;
 pub(crate) use in_place::IxgbeInPlace;
 use registers::Registers;
 pub(crate) use rx::IxgbeRx;
@@ -99,9 +103,7 @@ pub struct Ixgbe<P: PciFunction> {
     identity: &'static Identity,
     mac_address: [u8; 6],
     counters: Counters,
-    /// Signalled when the link has changed, if `link_interrupts`.
-    link_event: Arc<Event>,
-    link_interrupts: bool,
+    link_event: LinkEvent,
     rx: Vec<Option<RxQueue>>,
     tx: Vec<Option<TxQueue>>,
 }
@@ -115,9 +117,12 @@ impl<P: PciFunction> Ixgbe<P> {
     /// [`Error::Broken`] or [`Error::Gone`] when the card does not do its part. The card is stopped
     /// then.
     pub fn open(function: P, config: &PortConfig) -> Result<Self, Error> {
-        let identity = identify(&function)?;
+        let identity = drivers::identify(&function, |known| match known {
+            Known::Ixgbe(identity) => Some(identity),
+        })?;
         let name = function.name().to_owned();
         let registers = Registers::new(function.bar(0)?, name);
+        config.check(registers.device())?;
         check(&registers, config)?;
         let device = Arc::new(Device::new(function, registers));
         Self::start(&device, identity, config)
@@ -128,7 +133,7 @@ impl<P: PciFunction> Ixgbe<P> {
         identity: &'static Identity,
         config: &PortConfig,
     ) -> Result<Self, Error> {
-        let registers = device.registers();
+        let registers = device.chip();
         device.set_bus_master(false)?;
         reset::reset(registers)?;
         // on the X550 family EERD is the firmware's, which verifies the EEPROM itself
@@ -148,32 +153,31 @@ impl<P: PciFunction> Ixgbe<P> {
         filters::initialise(registers, mac_address, promiscuous, multicast);
         rss::initialise(registers, &config.rss, config.rx_queues)?;
         transmit_unit::initialise(registers);
-        let events = Events::connect(device, config)?;
+        let events = device.events(config, |registers, connected| {
+            interrupts::initialise(registers, connected, config);
+            Ok(())
+        })?;
 
-        let mut rings = Rings::allocate(device, config)?;
+        let dma_error = Error::dma(registers.device());
+        let mut memory = allocate(device.domain(), config).map_err(&dma_error)?;
         let mut port = Self {
             device: Arc::clone(device),
             identity,
             mac_address,
             counters,
             link_event: events.link,
-            link_interrupts: events.link_interrupts,
             rx: Vec::new(),
             tx: Vec::new(),
         };
         for (index, event) in (0..config.rx_queues).zip(events.queues) {
-            let ring = rings
-                .next(config.rx_ring)
-                .map_err(|error| device.dma_error(error))?;
-            let pool = receive_pool(config).map_err(|error| device.dma_error(error))?;
+            let ring = ring(&mut memory, config.rx_ring).map_err(&dma_error)?;
+            let pool = receive_pool(config, 0).map_err(&dma_error)?;
             let queue = IxgbeRx::start(device, index, ring, &pool, (event, events.kind), config)?;
             port.rx.push(Some(RxQueue::ixgbe(queue)));
         }
         receive_unit::enable(registers);
         for index in 0..config.tx_queues {
-            let ring = rings
-                .next(config.tx_ring)
-                .map_err(|error| device.dma_error(error))?;
+            let ring = ring(&mut memory, config.tx_ring).map_err(&dma_error)?;
             let queue = IxgbeTx::start(device, index, ring, frame_max - FCS)?;
             port.tx.push(Some(TxQueue::ixgbe(queue)));
         }
@@ -186,80 +190,8 @@ impl<P: PciFunction> Ixgbe<P> {
     }
 }
 
-/// Finds out whether this driver is for the device, from its IDs alone.
-fn identify<P: PciFunction>(function: &P) -> Result<&'static Identity, Error> {
-    let [vendor_low, vendor_high, id_low, id_high] = function
-        .config_read32(pci::config::VENDOR_ID)?
-        .to_le_bytes();
-    let vendor = u16::from_le_bytes([vendor_low, vendor_high]);
-    let id = u16::from_le_bytes([id_low, id_high]);
-    match pci::identify(vendor, id) {
-        Some(identity) if !identity.family.is_virtual_function() => Ok(identity),
-        _ => Err(Error::NotSupported {
-            device: function.name().to_owned(),
-            vendor,
-            id,
-            known: "Intel 82599 (X520), X540, X550, X552 and X553",
-        }),
-    }
-}
-
-/// The events of a port. All of them exist, signalled or not, so that there always is a file
-/// descriptor to wait for.
-struct Events {
-    /// How queues interrupt, if they do.
-    kind: Option<InterruptKind>,
-    queues: Vec<Arc<Event>>,
-    link: Arc<Event>,
-    /// Whether the link's is signalled.
-    link_interrupts: bool,
-}
-
-impl Events {
-    fn connect<P: PciFunction>(device: &Device<P>, config: &PortConfig) -> Result<Self, Error> {
-        let own = || Event::new().map(Arc::new).map_err(Error::Wait);
-        if !config.interrupts {
-            let queues = (0..config.rx_queues).map(|_| own());
-            return Ok(Self {
-                kind: None,
-                queues: queues.collect::<Result<_, _>>()?,
-                link: own()?,
-                link_interrupts: false,
-            });
-        }
-        let connected = device.interrupts(config)?;
-        interrupts::initialise(device.registers(), connected, config);
-        let link = interrupts::of_link(connected, config);
-        Ok(Self {
-            kind: Some(connected.kind()),
-            queues: connected.vectors().to_vec(),
-            link_interrupts: link.is_some(),
-            link: link.map_or_else(own, |link| Ok(Arc::clone(link)))?,
-        })
-    }
-}
-
 /// Refuses a configuration before the device is touched.
-fn check<B: barewire_bus::Bar>(registers: &Registers<B>, config: &PortConfig) -> Result<(), Error> {
-    for (what, queues) in [
-        ("receive queues", config.rx_queues),
-        ("transmit queues", config.tx_queues),
-    ] {
-        if !(1..=64).contains(&queues) {
-            return Err(registers.config_error(what, queues, "1 to 64"));
-        }
-    }
-    for (what, ring) in [
-        ("receive ring", config.rx_ring),
-        ("transmit ring", config.tx_ring),
-    ] {
-        if !ring.is_power_of_two() || !(64..=4096).contains(&ring) {
-            return Err(registers.config_error(what, ring, "a power of two from 64 to 4096"));
-        }
-    }
-    if !(68..=9710).contains(&config.mtu) {
-        return Err(registers.config_error("MTU", config.mtu, "68 to 9710"));
-    }
+fn check<B: Bar>(registers: &Registers<B>, config: &PortConfig) -> Result<(), Error> {
     interrupts::check(registers, config)?;
     if config.rx_queues > rss::QUEUES {
         tracing::warn!(
@@ -270,55 +202,27 @@ fn check<B: barewire_bus::Bar>(registers: &Registers<B>, config: &PortConfig) ->
     Ok(())
 }
 
-fn receive_pool(config: &PortConfig) -> Result<Pool, barewire_dma::DmaError> {
-    if let Some(pool) = &config.pool {
-        return Ok(pool.clone());
-    }
-    let needed =
-        usize::from(config.rx_ring) + usize::from(config.tx_ring) + 2 * barewire_dma::Batch::MOST;
-    Pool::new(PoolConfig {
-        buffers: config.buffers.unwrap_or(needed),
-        pages: config.pages,
-        ..PoolConfig::default()
-    })
+/// The memory of all rings.
+fn allocate(domain: &Domain, config: &PortConfig) -> Result<RingMemory, DmaError> {
+    let descriptors = usize::from(config.rx_queues) * usize::from(config.rx_ring)
+        + usize::from(config.tx_queues) * usize::from(config.tx_ring);
+    // one more, for the gap that alignment may leave between rings of different sizes
+    let descriptors = descriptors + usize::from(config.rx_ring.max(config.tx_ring));
+    RingMemory::allocate(domain, descriptors * DescriptorRing::DESCRIPTOR, config)
 }
 
-/// The memory of all rings of a port, in one region.
-struct Rings {
-    mapping: Arc<barewire_dma::Mapping>,
-    offset: usize,
-}
-
-impl Rings {
-    fn allocate<P: PciFunction>(device: &Device<P>, config: &PortConfig) -> Result<Self, Error> {
-        let descriptors = usize::from(config.rx_queues) * usize::from(config.rx_ring)
-            + usize::from(config.tx_queues) * usize::from(config.tx_ring);
-        // one more, for the gap that alignment may leave between rings of different sizes
-        let descriptors = descriptors + usize::from(config.rx_ring.max(config.tx_ring));
-        let bytes = descriptors * DescriptorRing::DESCRIPTOR;
-        let region = DmaRegion::allocate(bytes, config.pages);
-        let region = region.map_err(|error| device.dma_error(error))?;
-        let mapping = device
-            .domain()
-            .map(&region)
-            .map_err(|error| device.dma_error(error))?;
-        Ok(Self { mapping, offset: 0 })
-    }
-
-    fn next(&mut self, count: u16) -> Result<DescriptorRing, barewire_dma::DmaError> {
-        let bytes = usize::from(count) * DescriptorRing::DESCRIPTOR;
-        // aligned to its size, which is a power of two: a ring never crosses the end of a page that
-        // is larger, and is a multiple of the 128 bytes that the device asks for
-        let offset = self.offset.next_multiple_of(bytes);
-        let ring = DescriptorRing::new(Arc::clone(&self.mapping), offset, usize::from(count))?;
-        self.offset = offset + bytes;
-        Ok(ring)
-    }
+/// The next ring.
+fn ring(memory: &mut RingMemory, count: u16) -> Result<DescriptorRing, DmaError> {
+    let bytes = usize::from(count) * DescriptorRing::DESCRIPTOR;
+    // aligned to its size, which is a power of two: a ring never crosses the end of a page that is
+    // larger, and is a multiple of the 128 bytes that the device asks for
+    let (mapping, offset) = memory.next(bytes, bytes);
+    DescriptorRing::new(mapping, offset, usize::from(count))
 }
 
 impl<P: PciFunction> Driver for Ixgbe<P> {
     fn name(&self) -> &str {
-        self.device.registers().device()
+        self.device.chip().device()
     }
 
     fn driver(&self) -> &'static str {
@@ -335,38 +239,34 @@ impl<P: PciFunction> Driver for Ixgbe<P> {
 
     fn link(&mut self) -> Result<Link, Error> {
         self.device.check()?;
-        link::state(self.device.registers(), self.identity.family)
+        link::state(self.device.chip(), self.identity.family)
     }
 
     fn wait_for_link(&mut self, limit: Duration) -> Result<Link, Error> {
-        link::wait(self.device.registers(), self.identity.family, limit)
+        link::wait(self.device.chip(), self.identity.family, limit)
     }
 
     fn link_change(&mut self) -> Result<Option<Link>, Error> {
-        let registers = self.device.registers();
-        if !self.link_interrupts {
-            return Err(Error::NoInterrupts {
-                device: registers.device().to_owned(),
-            });
-        }
-        if interrupts::take_link_change(registers, &self.link_event) {
+        if self.link_event.take(self.name())? {
+            // its cause after its signal: a change in between signals again
+            self.device.chip().read(&EICR);
             return self.link().map(Some);
         }
         Ok(None)
     }
 
     fn link_event(&self) -> &Event {
-        &self.link_event
+        self.link_event.event()
     }
 
     fn statistics(&mut self) -> Result<Statistics, Error> {
         self.device.check()?;
-        self.counters.update(self.device.registers())?;
+        self.counters.update(self.device.chip())?;
         Ok(self.counters.statistics())
     }
 
     fn extended_statistics(&mut self) -> Result<Vec<(String, u64)>, Error> {
-        self.counters.update(self.device.registers())?;
+        self.counters.update(self.device.chip())?;
         Ok(self.counters.extended())
     }
 
@@ -375,13 +275,13 @@ impl<P: PciFunction> Driver for Ixgbe<P> {
     }
 
     fn set_mac_address(&mut self, address: [u8; 6]) -> Result<(), Error> {
-        filters::set_mac_address(self.device.registers(), address)?;
+        filters::set_mac_address(self.device.chip(), address)?;
         self.mac_address = address;
         Ok(())
     }
 
     fn set_promiscuous(&mut self, unicast: bool, multicast: bool) -> Result<(), Error> {
-        let registers = self.device.registers();
+        let registers = self.device.chip();
         registers.check()?;
         receive_unit::paused(registers, || {
             filters::write_modes(registers, unicast, multicast);
@@ -389,11 +289,11 @@ impl<P: PciFunction> Driver for Ixgbe<P> {
     }
 
     fn set_unicast_filter(&mut self, addresses: &[[u8; 6]]) -> Result<(), Error> {
-        filters::set_unicast(self.device.registers(), addresses)
+        filters::set_unicast(self.device.chip(), addresses)
     }
 
     fn set_multicast_filter(&mut self, addresses: &[[u8; 6]]) -> Result<(), Error> {
-        filters::set_multicast(self.device.registers(), addresses)
+        filters::set_multicast(self.device.chip(), addresses)
     }
 
     fn stop(&mut self) -> Result<(), Error> {

@@ -7,8 +7,9 @@ use barewire_spec::ixgbe::{
     SECRXSTAT, Secrxctrl, Secrxstat,
 };
 
-use super::registers::{Registers, patience};
+use super::registers::Registers;
 use crate::Error;
+use crate::patience::Patience;
 
 /// Everything of the receive path that is set once, while it is off: lengths, FCS, padding.
 pub(super) fn initialise<B: Bar>(registers: &Registers<B>, frame_max: u16, crc_strip: bool) {
@@ -46,7 +47,7 @@ pub(super) fn paused<B: Bar>(registers: &Registers<B>, change: impl FnOnce()) ->
         "pausing the receive path",
         &SECRXSTAT,
         0,
-        patience(10, 10),
+        Patience::new(10, 10),
         empty,
     );
     if waited.is_ok() {

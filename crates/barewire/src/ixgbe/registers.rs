@@ -6,6 +6,7 @@ use barewire_bus::Bar;
 use barewire_spec::ixgbe::{Register, STATUS};
 
 use crate::Error;
+use crate::patience::Patience;
 
 /// The registers of one device, with its name for errors.
 #[derive(Debug)]
@@ -54,58 +55,46 @@ impl<B: Bar> Registers<B> {
         self.read(&STATUS) == u32::MAX
     }
 
+    pub(super) fn bar(&self) -> &B {
+        &self.bar
+    }
+
     pub(super) fn check(&self) -> Result<(), Error> {
         if self.gone() {
-            Err(self.gone_error())
+            Err(Error::gone(&self.device))
         } else {
             Ok(())
         }
     }
 
-    pub(super) fn gone_error(&self) -> Error {
-        Error::Gone {
-            device: self.device.clone(),
-        }
-    }
-
-    /// Waits until `done` says so of a register, looking every `step` for at most `limit`, and
-    /// returns its value.
+    /// Waits until `done` says so of a register, and returns its value.
     pub(super) fn wait(
         &self,
         what: &'static str,
         register: &Register,
         index: u32,
-        (step, limit): (Duration, Duration),
+        patience: Patience,
         done: impl Fn(u32) -> bool,
     ) -> Result<u32, Error> {
-        let mut waited = Duration::ZERO;
-        loop {
-            let value = self.read_at(register, index);
-            if value == u32::MAX {
+        let mut last = 0;
+        let waited = patience.wait(&self.bar, || {
+            last = self.read_at(register, index);
+            if last == u32::MAX {
                 self.check()?;
             }
-            if done(value) {
-                return Ok(value);
-            }
-            if waited >= limit {
-                return Err(Error::Timeout {
-                    device: self.device.clone(),
-                    what,
-                    register: register.name,
-                    value,
-                    millis: u64::try_from(limit.as_millis()).unwrap_or(u64::MAX),
-                });
-            }
-            self.delay(step);
-            waited += step;
-        }
+            Ok(done(last).then_some(last))
+        })?;
+        waited.ok_or_else(|| Error::Timeout {
+            device: self.device.clone(),
+            what,
+            register: register.name,
+            value: last,
+            millis: patience.millis(),
+        })
     }
 
     pub(super) fn broken(&self, what: impl Into<String>) -> Error {
-        Error::Broken {
-            device: self.device.clone(),
-            what: what.into(),
-        }
+        Error::broken(&self.device, what)
     }
 
     pub(super) fn config_error(
@@ -114,16 +103,6 @@ impl<B: Bar> Registers<B> {
         value: impl std::fmt::Display,
         allowed: impl Into<String>,
     ) -> Error {
-        Error::Config {
-            device: self.device.clone(),
-            what,
-            value: format!("{value}"),
-            allowed: allowed.into(),
-        }
+        Error::config(&self.device, what, value, allowed)
     }
-}
-
-/// Looks every `step` microseconds for at most `limit` milliseconds.
-pub(super) const fn patience(step: u64, limit: u64) -> (Duration, Duration) {
-    (Duration::from_micros(step), Duration::from_millis(limit))
 }

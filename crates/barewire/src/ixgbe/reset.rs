@@ -7,8 +7,9 @@ use barewire_spec::ixgbe::{
     CTRL, Ctrl, EEC, EICR, EIMC, EIMC_ALL, EIMC_EX, Eec, RDRXCTL, Rdrxctl, STATUS, Status,
 };
 
-use super::registers::{Registers, patience};
+use super::registers::Registers;
 use crate::Error;
+use crate::patience::Patience;
 
 /// Masks every interrupt and forgets those that are pending.
 pub(super) fn disable_interrupts<B: Bar>(registers: &Registers<B>) {
@@ -29,7 +30,7 @@ pub(super) fn disable_master<B: Bar>(registers: &Registers<B>) -> Result<(), Err
             "the end of pending DMA",
             &STATUS,
             0,
-            patience(100, 80),
+            Patience::new(100, 80),
             idle,
         )
         .map(drop)
@@ -64,18 +65,30 @@ pub(super) fn reset<B: Bar>(registers: &Registers<B>) -> Result<(), Error> {
             let ctrl = Ctrl::from_bits(ctrl);
             !ctrl.rst() && !ctrl.lrst()
         };
-        registers.wait("the end of the reset", &CTRL, 0, patience(100, 100), over)?;
+        registers.wait(
+            "the end of the reset",
+            &CTRL,
+            0,
+            Patience::new(100, 100),
+            over,
+        )?;
         registers.delay(Duration::from_millis(10));
     }
     disable_interrupts(registers);
     let read = |eec| Eec::from_bits(eec).auto_rd();
-    registers.wait("reading the EEPROM", &EEC, 0, patience(1000, 500), read)?;
+    registers.wait(
+        "reading the EEPROM",
+        &EEC,
+        0,
+        Patience::new(1000, 500),
+        read,
+    )?;
     let ready = |rdrxctl| Rdrxctl::from_bits(rdrxctl).dmaidone();
     registers.wait(
         "DMA initialisation",
         &RDRXCTL,
         0,
-        patience(1000, 500),
+        Patience::new(1000, 500),
         ready,
     )?;
     Ok(())

@@ -15,8 +15,8 @@ use barewire_spec::ixgbe::{
     DCA_RXCTRL, RDBAH, RDBAL, RDLEN, RDT, RXDCTL, Rxdctl, SRRCTL, Srrctl, desctype,
 };
 
-use super::device::{Device, Handle};
-use super::registers::patience;
+use super::device::{self, Device, Handle};
+use crate::patience::{Patience, Silence};
 use crate::{Error, PortConfig, RxCounters};
 
 /// The most bytes of a frame that are collected before it counts as endless: above the 9,728 that
@@ -25,10 +25,6 @@ const ENDLESS: usize = 16_384;
 
 /// The most buffers of a frame before it counts as endless.
 const LONGEST: usize = 64;
-
-/// Empty polls between two looks whether the device is still there: rare enough to cost nothing,
-/// often enough to notice within a second.
-const SILENCE: u32 = 1 << 20;
 
 /// The advanced receive descriptor with one buffer (§7.1.6).
 struct Advanced;
@@ -63,7 +59,7 @@ pub(crate) struct IxgbeRx {
     buffer: u16,
     /// A frame was dropped before its end arrived: what comes until then is the rest of it.
     dropping: bool,
-    silence: u32,
+    silence: Silence,
     counters: RxCounters,
     event: Arc<Event>,
     /// How the event is signalled, if it is.
@@ -80,7 +76,7 @@ impl IxgbeRx {
         (event, interrupts): (Arc<Event>, Option<InterruptKind>),
         config: &PortConfig,
     ) -> Result<Self, Error> {
-        let registers = device.registers();
+        let registers = device.chip();
         let index = u32::from(index);
         let (bsizepacket, buffer) = buffer_size(pool).ok_or_else(|| {
             registers.config_error(
@@ -90,7 +86,7 @@ impl IxgbeRx {
             )
         })?;
         let ring = RxRing::new(ring, pool, device.domain(), buffer, Advanced);
-        let ring = ring.map_err(|error| device.dma_error(error))?;
+        let ring = ring.map_err(Error::dma(registers.device()))?;
         registers.write_at(&RDBAL, index, ring.ring().iova().low());
         registers.write_at(&RDBAH, index, ring.ring().iova().high());
         registers.write_at(&RDLEN, index, ring.ring().bytes());
@@ -107,12 +103,12 @@ impl IxgbeRx {
         let enabled = |rxdctl| Rxdctl::from_bits(rxdctl).enable();
         let mut queue = Self {
             ring,
-            device: device.handle(),
+            device: device::handle(device),
             index,
             tail: RDT.at(index),
             buffer,
             dropping: false,
-            silence: 0,
+            silence: Silence::default(),
             counters: RxCounters::default(),
             event,
             interrupts,
@@ -121,7 +117,7 @@ impl IxgbeRx {
             "enabling a receive queue",
             &RXDCTL,
             index,
-            patience(100, 50),
+            Patience::new(100, 50),
             enabled,
         )?;
         // the tail is written after the queue is enabled (§4.6.7.1)
@@ -186,9 +182,7 @@ impl IxgbeRx {
             if self.device.stopped() {
                 return Err(self.device.stopped_error());
             }
-            self.silence += 1;
-            if self.silence >= SILENCE {
-                self.silence = 0;
+            if self.silence.goes_on() {
                 self.device.card().check()?;
             }
         }

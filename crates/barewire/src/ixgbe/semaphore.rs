@@ -5,8 +5,9 @@ use std::time::Duration;
 use barewire_bus::Bar;
 use barewire_spec::ixgbe::{SW_FW_SYNC, SWSM, SwFwSync, Swsm};
 
-use super::registers::{Registers, patience};
+use super::registers::Registers;
 use crate::Error;
+use crate::patience::Patience;
 
 /// What can be claimed.
 #[derive(Clone, Copy, Debug)]
@@ -79,23 +80,34 @@ fn release<B: Bar>(registers: &Registers<B>, resource: Resource) -> Result<(), E
 /// Takes the semaphore that guards `SW_FW_SYNC`. The read of `SMBI` that returns 0 takes it.
 fn lock<B: Bar>(registers: &Registers<B>) -> Result<(), Error> {
     let free = |swsm| !Swsm::from_bits(swsm).smbi();
-    let waited = registers.wait("the software semaphore", &SWSM, 0, patience(50, 100), free);
+    let waited = registers.wait(
+        "the software semaphore",
+        &SWSM,
+        0,
+        Patience::new(50, 100),
+        free,
+    );
     if let Err(error @ Error::Timeout { .. }) = waited {
         // a driver that died with it would keep it for good
         tracing::warn!(%error, "taking over a semaphore that nobody released");
         registers.write(&SWSM, Swsm::new().into_bits());
-        registers.wait("the software semaphore", &SWSM, 0, patience(50, 100), free)?;
+        registers.wait(
+            "the software semaphore",
+            &SWSM,
+            0,
+            Patience::new(50, 100),
+            free,
+        )?;
     } else {
         waited?;
     }
-    let (step, _) = patience(50, 0);
     for _ in 0..2000 {
         let ours = Swsm::new().with_smbi(true).with_swesmbi(true);
         registers.write(&SWSM, ours.into_bits());
         if Swsm::from_bits(registers.read(&SWSM)).swesmbi() {
             return registers.check();
         }
-        registers.delay(step);
+        registers.delay(Duration::from_micros(50));
     }
     unlock(registers);
     Err(Error::Timeout {

@@ -13,12 +13,9 @@ use barewire_spec::ixgbe::limits::{TX_BUFFER_MAX, TX_DESCRIPTORS_PER_PACKET, TX_
 use barewire_spec::ixgbe::{TDBAH, TDBAL, TDLEN, TDT, TDWBAH, TDWBAL, TXDCTL, Tdwbal, Txdctl};
 
 use super::VLAN_TAG;
-use super::device::{Device, Handle};
-use super::registers::patience;
+use super::device::{self, Device, Handle};
+use crate::patience::{Patience, Silence};
 use crate::{Error, TxCounters};
-
-/// Sends that found the ring full between two looks whether the device is still there.
-const SILENCE: u32 = 1 << 20;
 
 /// The advanced transmit data descriptor (§7.2.3.2.4).
 struct Advanced {
@@ -86,7 +83,7 @@ pub(crate) struct IxgbeTx {
     tail: u32,
     /// Longest frame without VLAN tag and FCS.
     longest: u16,
-    silence: u32,
+    silence: Silence,
     counters: TxCounters,
 }
 
@@ -99,7 +96,7 @@ impl IxgbeTx {
         ring: DescriptorRing,
         longest: u16,
     ) -> Result<Self, Error> {
-        let registers = device.registers();
+        let registers = device.chip();
         let ring = TxRing::new(ring, Advanced { longest });
         let index = u32::from(index);
         registers.write_at(&TDBAL, index, ring.ring().iova().low());
@@ -118,18 +115,18 @@ impl IxgbeTx {
         let enabled = |txdctl| Txdctl::from_bits(txdctl).enable();
         let queue = Self {
             ring,
-            device: device.handle(),
+            device: device::handle(device),
             index,
             tail: TDT.at(index),
             longest,
-            silence: 0,
+            silence: Silence::default(),
             counters: TxCounters::default(),
         };
         registers.wait(
             "enabling a transmit queue",
             &TXDCTL,
             index,
-            patience(100, 50),
+            Patience::new(100, 50),
             enabled,
         )?;
         Ok(queue)
@@ -181,12 +178,8 @@ impl IxgbeTx {
             return self.send(batch);
         }
         self.counters.full += 1;
-        if sent == 0 {
-            self.silence += 1;
-            if self.silence >= SILENCE {
-                self.silence = 0;
-                self.device.card().check()?;
-            }
+        if sent == 0 && self.silence.goes_on() {
+            self.device.card().check()?;
         }
         Ok(sent)
     }

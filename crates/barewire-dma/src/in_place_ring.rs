@@ -58,6 +58,8 @@ pub struct Turned {
     pub dropped: usize,
     /// Descriptors with something else than a frame that can be sent; dropped as well.
     pub unfit: usize,
+    /// Whether one of the descriptors asks the transmitter for a report.
+    pub reports: bool,
 }
 
 /// A ring of descriptors and buffers that stay where they are: each buffer is filled by a
@@ -87,6 +89,8 @@ pub struct InPlaceRing<F: InPlaceFormat> {
     transmitter: Attached,
     /// The ring's memory as the transmitter sees it.
     memory: Arc<Mapping>,
+    /// Which word of it the transmitter writes its head to.
+    head: usize,
     /// How many descriptors have a buffer: all, once the ring is made.
     filled: usize,
 }
@@ -127,6 +131,7 @@ impl<F: InPlaceFormat> InPlaceRing<F> {
             receiver: Attached::new(pool, receiver)?,
             transmitter: Attached::new(pool, transmitter)?,
             memory,
+            head: head_at(count) / 8,
             filled: 0,
         };
         for n in 0..count {
@@ -213,6 +218,7 @@ impl<F: InPlaceFormat> InPlaceRing<F> {
             }
         }
         turned.descriptors = self.oldest().wrapping_sub(first);
+        turned.reports = first % CHUNK + turned.descriptors >= CHUNK;
         turned
     }
 
@@ -284,11 +290,11 @@ impl<F: InPlaceFormat> InPlaceRing<F> {
     }
 
     /// Gives the receiver back what the transmitter says it has sent, and returns whether there was
-    /// anything. A head outside what the transmitter has is not believed.
+    /// anything: after a turn with a [report](Turned::reports) as a rule. A head outside what the transmitter has is not believed.
     #[inline]
     pub fn take_back(&mut self) -> bool {
         let words = self.memory.region().words();
-        let Some(word) = words.get(head_at(self.ring.count()) / 8) else {
+        let Some(word) = words.get(self.head) else {
             return false;
         };
         let [a, b, c, d, ..] = word.load(Ordering::Acquire).to_ne_bytes();

@@ -180,9 +180,11 @@ impl IxgbeInPlace {
             let tail = self.ring.ring().index(self.ring.oldest());
             self.transmitter.write_tail(self.tx_tail, tail);
         }
-        if self.ring.take_back() {
+        // the transmitter says how far it is once a chunk
+        let idle = turned.descriptors == 0;
+        if (turned.reports || idle) && self.ring.take_back() {
             self.give_back();
-        } else if turned.descriptors == 0 {
+        } else if idle {
             self.look_around()?;
         }
         Ok(turned.descriptors)

@@ -2,6 +2,8 @@
 
 use std::io;
 
+use crate::QueueFault;
+
 /// An error of memory for devices.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -74,6 +76,9 @@ pub enum DmaError {
     /// A batch holds packets of one pool at a time.
     #[error("the batch holds packets of another pool: send or clear it first")]
     OtherPool,
+    /// The device said what can't be.
+    #[error("the device broke its queue: {0}")]
+    Device(#[from] QueueFault),
     /// More pools on one queue than it can tell apart.
     #[error("one queue carries packets of at most {most} pools")]
     TooManyPools {

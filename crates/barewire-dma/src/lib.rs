@@ -10,6 +10,8 @@
 //!   back. A driver says what its descriptors look like: [`RxFormat`], [`TxFormat`].
 //! - [`InPlaceRing`]: one ring that is both.
 //! - [`DescriptorRing`] and [`Ring`]: the descriptors, and who may touch which.
+//! - [`VirtRx`], [`VirtTx`], [`VirtControl`]: the same for virtio devices, over a [`Virtqueue`].
+//! - [`Offload`]: what a device is to do, or has done, about a frame.
 //!
 //! # Who owns a buffer
 //!
@@ -43,6 +45,7 @@ mod error;
 mod in_place_ring;
 mod iova;
 mod lanes;
+mod offload;
 mod packet;
 mod pool;
 mod region;
@@ -53,6 +56,7 @@ mod segments;
 mod tests;
 mod translation;
 mod tx_ring;
+mod virtqueue;
 
 pub use batch::{Batch, PushError};
 pub use descriptor_ring::DescriptorRing;
@@ -61,6 +65,7 @@ pub use error::DmaError;
 pub use in_place_ring::{InPlaceFormat, InPlaceRing, Turned, Verdict};
 pub use iova::Iova;
 pub use lanes::Lanes;
+pub use offload::{Checksum, Cut, Offload, Segmentation};
 pub use packet::{Packet, PacketMut, PacketRef};
 pub use pool::{Pool, PoolConfig};
 pub use region::{DmaRegion, Pages};
@@ -68,3 +73,7 @@ pub use ring::{Ring, Word};
 pub use rx_ring::{RxFormat, RxRing};
 pub use segments::Segments;
 pub use tx_ring::{Part, Sent, TxFormat, TxRing};
+pub use virtqueue::{
+    Packed, Piece, QueueFault, QueueFeatures, QueueMemory, QueueParts, QueuePlan, Received,
+    RxHeaders, Split, TxHeaders, Used, VirtControl, VirtRx, VirtTx, Virtqueue,
+};

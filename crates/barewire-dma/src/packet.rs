@@ -6,14 +6,14 @@ use std::ops::RangeInclusive;
 use crate::lanes::{GROUP, Group};
 use crate::pool::{Memory, PoolInner};
 use crate::segments::Segments;
-use crate::{Lanes, Pool};
+use crate::{Lanes, Offload, Pool};
 
 /// The handle of a frame: eight bytes, moved by value. Not `Copy`: a copy would be a second owner.
 ///
 /// It says where in its pool's region the frame's first byte lies, so that neither the program nor
 /// a descriptor takes more than an addition to find it. From the lowest bit: 32 bits of place, 16 of
 /// length, 15 that say how far the place is from the start of its buffer, and one that says that
-/// the frame goes on in another buffer, linked behind this one in the pool. The length stands
+/// the pool knows more about the frame: that it goes on in another buffer, or a note on it. The length stands
 /// where the ixgbe family's receive descriptors have it.
 ///
 /// What every handle keeps, and the safety of [`Memory`] rests on: its place less its offset is the
@@ -64,7 +64,7 @@ impl RawPacket {
         self.at().wrapping_sub(u32::from(self.offset()))
     }
 
-    /// Whether the frame goes on in another buffer.
+    /// Whether the pool knows more: another buffer, or a note.
     #[inline]
     pub(crate) fn more(&self) -> bool {
         self.0 >> 63 != 0
@@ -331,6 +331,11 @@ impl<'a> PacketRef<'a> {
         Segments::new(self.pool, self.raw)
     }
 
+    /// The note on the frame: what its device found out about it, or what is still to be done.
+    pub fn offload(self) -> Offload {
+        self.pool.note(self.raw)
+    }
+
     /// Copies the frame behind the end of `into`.
     pub fn copy_to(self, into: &mut Vec<u8>) {
         for segment in self.segments() {
@@ -394,6 +399,33 @@ impl<'a> PacketMut<'a> {
         self.memory.bytes_mut(self.raw)
     }
 
+    /// As [`PacketRef::offload`].
+    pub fn offload(&self) -> Offload {
+        self.pool.note(self.raw)
+    }
+
+    /// Puts a note on the frame: what the device that sends it is to do. A device that can't finish
+    /// a checksum has it done on the way; one that can't cut refuses the frame. `None`, and nothing
+    /// is changed, where the note [can't be](Offload::fits) about this frame.
+    ///
+    /// Offsets in it are not kept up when the frame is made longer or shorter at its front.
+    pub fn set_offload(&mut self, offload: Offload) -> Option<()> {
+        let bytes = u64::try_from(self.len()).ok()?;
+        if !offload.fits(bytes) {
+            return None;
+        }
+        if !offload.is_none() || self.raw.more() {
+            self.pool.set_note(self.raw, offload);
+        }
+        Some(())
+    }
+
+    /// Finishes a [partial](crate::Checksum::Partial) checksum, for a frame that goes where no device
+    /// does. False where there is none.
+    pub fn finish_checksum(&mut self) -> bool {
+        self.pool.finish_checksum(self.raw)
+    }
+
     /// Puts `bytes` more in front of the frame, out of the headroom, and returns them; `None` when
     /// the headroom is less.
     pub fn prepend(&mut self, bytes: u16) -> Option<&mut [u8]> {
@@ -418,7 +450,7 @@ impl<'a> PacketMut<'a> {
         let old = self.raw.len();
         let len = old.checked_add(bytes)?;
         let end = self.raw.offset().checked_add(len)?;
-        if end > self.pool.whole() || self.raw.more() {
+        if end > self.pool.whole() || self.pool.next_part(self.raw).is_some() {
             return None;
         }
         self.raw.set(self.raw.offset(), len);
@@ -428,7 +460,7 @@ impl<'a> PacketMut<'a> {
     /// Cuts a frame of one segment to `len` bytes; `None`, and nothing is cut, when it is shorter
     /// already or has several segments.
     pub fn truncate(&mut self, len: u16) -> Option<()> {
-        if len > self.raw.len() || self.raw.more() {
+        if len > self.raw.len() || self.pool.next_part(self.raw).is_some() {
             return None;
         }
         self.raw.set(self.raw.offset(), len);

@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use crate::claim::Claim;
 use crate::depot::Depot;
 use crate::packet::RawPacket;
-use crate::{DmaError, DmaRegion, Packet, Pages};
+use crate::{Checksum, DmaError, DmaRegion, Offload, Packet, PacketRef, Pages};
 
 /// How a pool is laid out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -64,10 +64,17 @@ pub(crate) struct PoolInner {
     headroom: u16,
     data_room: u16,
     buffers: usize,
-    /// For a frame of several buffers: what follows each one. Only the owner of the frame reads or
-    /// writes its links.
-    links: Box<[AtomicU64]>,
+    /// For a frame about which there is more to say than its handle does. Only the owner of the
+    /// frame reads or writes its links.
+    links: Box<[Link]>,
     depot: Depot,
+}
+
+/// What follows a buffer in a frame, and the note on the frame that begins with it.
+#[derive(Debug, Default)]
+struct Link {
+    next: AtomicU64,
+    note: AtomicU64,
 }
 
 impl Pool {
@@ -124,9 +131,7 @@ impl Pool {
                 headroom: narrow(config.headroom),
                 data_room: narrow(config.data_room),
                 buffers: usable.len(),
-                links: (0..end / narrow_stride)
-                    .map(|_| AtomicU64::new(0))
-                    .collect(),
+                links: (0..end / narrow_stride).map(|_| Link::default()).collect(),
                 depot,
             }),
         })
@@ -299,29 +304,125 @@ impl PoolInner {
     }
 
     /// What follows this buffer, in a frame of several.
-    pub(crate) fn link(&self, raw: &RawPacket) -> RawPacket {
+    pub(crate) fn next_part(&self, raw: &RawPacket) -> Option<RawPacket> {
+        if !raw.more() {
+            return None;
+        }
+        let next = RawPacket::from_bits(self.link(raw).next.load(Ordering::Relaxed));
+        (!next.is_nothing()).then_some(next)
+    }
+
+    fn link(&self, raw: &RawPacket) -> &Link {
         let index = raw.start() / self.stride;
-        RawPacket::from_bits(self.links[index as usize].load(Ordering::Relaxed))
+        &self.links[index as usize]
     }
 
     /// Lets the frame go on from this buffer to `next`.
     pub(crate) fn set_link(&self, raw: &mut RawPacket, next: RawPacket) {
-        let index = raw.start() / self.stride;
-        self.links[index as usize].store(next.into_bits(), Ordering::Relaxed);
+        let link = self.link(raw);
+        link.next.store(next.into_bits(), Ordering::Relaxed);
+        link.note.store(0, Ordering::Relaxed);
         raw.set_more();
+    }
+
+    /// The note on a frame.
+    pub(crate) fn note(&self, frame: &RawPacket) -> Offload {
+        if !frame.more() {
+            return Offload::NONE;
+        }
+        Offload::from_bits(self.link(frame).note.load(Ordering::Relaxed))
+    }
+
+    /// Puts a note on a frame.
+    pub(crate) fn set_note(&self, frame: &mut RawPacket, note: Offload) {
+        if !frame.more() {
+            self.set_link(frame, RawPacket::NOTHING);
+        }
+        self.keep_note(frame, note);
+    }
+
+    fn keep_note(&self, frame: &RawPacket, note: Offload) {
+        let bits = note.into_bits();
+        self.link(frame).note.store(bits, Ordering::Relaxed);
+    }
+
+    /// Does for a frame what its note asks for and its device can't do. False if it can't be done
+    /// here either.
+    pub(crate) fn finish_offload(&self, frame: &RawPacket) -> bool {
+        let note = self.note(frame);
+        let done = note.segmentation.is_none();
+        done && (!note.checksum.is_partial() || self.finish_checksum(frame))
+    }
+
+    /// Finishes a frame's checksum. False, and nothing is written, if it has none to be finished or
+    /// the field would lie outside.
+    pub(crate) fn finish_checksum(&self, frame: &RawPacket) -> bool {
+        let Checksum::Partial { start, offset } = self.note(frame).checksum else {
+            return false;
+        };
+        let (start, field) = (usize::from(start), usize::from(start) + usize::from(offset));
+        // 16 bits at a time, the first byte the high one, wherever segments end
+        let (mut sum, mut at) = (0u64, 0usize);
+        for segment in PacketRef::new(self, frame).segments() {
+            for byte in segment {
+                if at >= start {
+                    let high = (at - start).is_multiple_of(2);
+                    sum += u64::from(*byte) << if high { 8 } else { 0 };
+                }
+                at += 1;
+            }
+        }
+        if field + 2 > at {
+            return false;
+        }
+        while sum >> 16 != 0 {
+            sum = (sum & 0xffff) + (sum >> 16);
+        }
+        let sum = !u16::try_from(sum).unwrap_or(0);
+        // a sum of 0 says that UDP has none (RFC 768)
+        let sum = if sum == 0 && offset == UDP_FIELD {
+            u16::MAX
+        } else {
+            sum
+        };
+        self.overwrite(frame, field, sum.to_be_bytes());
+        let note = Offload {
+            checksum: Checksum::Unknown,
+            ..self.note(frame)
+        };
+        self.keep_note(frame, note);
+        true
+    }
+
+    /// Writes bytes into a frame, wherever its segments end. The caller owns the frame.
+    fn overwrite(&self, frame: &RawPacket, from: usize, bytes: [u8; 2]) {
+        let (mut part, mut first) = (Some(frame.alias()), 0);
+        while let Some(mut raw) = part {
+            let len = usize::from(raw.len());
+            for (at, byte) in (from..).zip(bytes) {
+                let within = at.checked_sub(first);
+                let place = within.and_then(|at| self.memory().bytes_mut(&mut raw).get_mut(at));
+                if let Some(place) = place {
+                    *place = byte;
+                }
+            }
+            first += len;
+            part = self.next_part(&raw);
+        }
     }
 
     /// Takes all buffers of a frame back.
     pub(crate) fn give_back(&self, raw: RawPacket) {
-        let mut left = raw;
-        while left.more() {
-            let next = self.link(&left);
-            self.depot.put(&[left.start()]);
-            left = next;
+        let mut left = Some(raw);
+        while let Some(raw) = left {
+            left = self.next_part(&raw);
+            self.depot.put(&[raw.start()]);
         }
-        self.depot.put(&[left.start()]);
     }
 }
+
+/// Where a UDP header has its checksum.
+const UDP_FIELD: u16 = 6;
 
 /// Distance between buffers: whole cache lines, and an odd number of them, so that the headers of
 /// consecutive frames spread over all sets of the L1 cache. (2,048 bytes exactly would put them

@@ -12,7 +12,7 @@
 //! frame that has not arrived yet. `tests/loom.rs` tries every interleaving of the two sides.
 #![allow(unsafe_code)]
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering, fence};
 
 /// A word of shared memory: [`AtomicU64`], or a model checker's stand-in for it.
 pub trait Word {
@@ -20,6 +20,11 @@ pub trait Word {
     fn load(&self, ordering: Ordering) -> u64;
     /// Writes the word.
     fn store(&self, value: u64, ordering: Ordering);
+    /// A barrier: what was written to any word before it is written before any word is read after
+    /// it.
+    fn full_fence() {
+        fence(Ordering::SeqCst);
+    }
 }
 
 impl Word for AtomicU64 {

@@ -28,9 +28,7 @@ impl<'a> Iterator for Segments<'a> {
 
     fn next(&mut self) -> Option<&'a [u8]> {
         let raw = self.next.take()?;
-        if raw.more() {
-            self.next = Some(self.pool.link(&raw));
-        }
+        self.next = self.pool.next_part(&raw);
         let at = self.pool.memory().place(&raw);
         // SAFETY: `place` proves that the bytes lie in the pool's region. The frame is borrowed for
         // `'a`, and with it every buffer linked behind it, so nobody writes them meanwhile.
@@ -42,7 +40,7 @@ impl<'a> Iterator for Segments<'a> {
         let mut at = self.next.as_ref().map(RawPacket::alias);
         while let Some(raw) = at {
             left += 1;
-            at = raw.more().then(|| self.pool.link(&raw));
+            at = self.pool.next_part(&raw);
         }
         (left, Some(left))
     }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use crate::lanes::Group;
-use crate::{DmaError, Domain, Lanes, Mapping, Pool};
+use crate::{Batch, DmaError, Domain, Lanes, Mapping, Pool};
 
 /// A pool as a device sees it.
 #[derive(Clone, Debug)]
@@ -82,6 +82,39 @@ impl Attached {
             places,
             _mapping: mapping,
         })
+    }
+}
+
+/// The pools that a queue has seen, each with a number.
+#[derive(Debug, Default)]
+pub(crate) struct Pools(Vec<Attached>);
+
+impl Pools {
+    /// The most that one queue tells apart.
+    pub(crate) const MOST: usize = 64;
+
+    /// Makes a pool known, mapping its memory for the device if it is not yet.
+    pub(crate) fn attach(&mut self, pool: &Pool, domain: &Domain) -> Result<(), DmaError> {
+        if self.0.iter().any(|attached| attached.pool.is(pool)) {
+            return Ok(());
+        }
+        if self.0.len() >= Self::MOST {
+            return Err(DmaError::TooManyPools { most: Self::MOST });
+        }
+        self.0.push(Attached::new(pool, domain)?);
+        Ok(())
+    }
+
+    /// The pool of the frames of a batch, and its number.
+    pub(crate) fn owner_of(&self, batch: &Batch) -> Option<(u8, &Attached)> {
+        let mut pools = (0..).zip(&self.0);
+        pools.find(|(_, attached)| batch.carries(&attached.pool))
+    }
+
+    /// The pool with this number.
+    #[inline]
+    pub(crate) fn get(&self, owner: u8) -> Option<&Attached> {
+        self.0.get(usize::from(owner))
     }
 }
 

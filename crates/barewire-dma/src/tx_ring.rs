@@ -6,7 +6,7 @@ use crate::depot::CHUNK;
 use crate::lanes::{GROUP, any_set, descriptors};
 use crate::packet::{Bounds, Handles, RawPacket};
 use crate::pool::PoolId;
-use crate::translation::{Attached, Linear, Places, Translate};
+use crate::translation::{Linear, Places, Pools, Translate};
 use crate::{Batch, DescriptorRing, DmaError, Domain, Iova, Lanes, PacketRef, Pool};
 
 /// The low bits of a buffer's start, which is a whole number of cache lines: a ring keeps there
@@ -16,8 +16,7 @@ const OWNER: u32 = 63;
 /// See [`Handles::unusual`].
 const UNUSUAL: u64 = Handles::<u64>::UNUSUAL;
 
-/// Most pools that one ring tells apart.
-const MOST_POOLS: usize = OWNER as usize + 1;
+const _: () = assert!(Pools::MOST == OWNER as usize + 1);
 
 /// What a family of devices reads and writes in its transmit descriptors.
 ///
@@ -78,7 +77,7 @@ pub struct TxRing<F: TxFormat> {
     /// The pool of the last frames, which is that of the next as a rule.
     direct: Direct,
     in_flight: InFlight<F>,
-    pools: Vec<Attached>,
+    pools: Pools,
 }
 
 /// What it takes to send frames of one pool.
@@ -149,13 +148,14 @@ impl Reports {
 
 /// Takes frames out of a batch when it goes out of scope, so that they have one owner even if a
 /// driver's function panics.
-struct Moved<'b> {
-    batch: &'b mut Batch,
-    frames: usize,
+pub(crate) struct Moved<'b> {
+    pub(crate) batch: &'b mut Batch,
+    pub(crate) frames: usize,
 }
 
 impl Moved<'_> {
-    fn first(&self) -> Option<&RawPacket> {
+    /// The next frame.
+    pub(crate) fn first(&self) -> Option<&RawPacket> {
         self.batch.frames().get(self.frames)
     }
 }
@@ -180,7 +180,7 @@ impl<F: TxFormat> TxRing<F> {
                 ring,
                 format,
             },
-            pools: Vec::new(),
+            pools: Pools::default(),
             direct: Direct {
                 pool: PoolId::NONE,
                 places: Linear::default(),
@@ -213,25 +213,12 @@ impl<F: TxFormat> TxRing<F> {
     /// What [`Domain::map`] and [`Mapping::iova`](crate::Mapping::iova) say, and
     /// [`DmaError::TooManyPools`].
     pub fn attach(&mut self, pool: &Pool, domain: &Domain) -> Result<(), DmaError> {
-        if self.pools.iter().any(|attached| attached.pool.is(pool)) {
-            return Ok(());
-        }
-        if self.pools.len() >= MOST_POOLS {
-            return Err(DmaError::TooManyPools { most: MOST_POOLS });
-        }
-        self.pools.push(Attached::new(pool, domain)?);
-        Ok(())
+        self.pools.attach(pool, domain)
     }
 
     /// Whether the frames of `batch` can be sent without an [`attach`](Self::attach).
     pub fn knows(&self, batch: &Batch) -> bool {
-        self.owner_of(batch).is_some()
-    }
-
-    /// The pool of the frames of a batch, and its position in the list.
-    fn owner_of(&self, batch: &Batch) -> Option<(u32, &Attached)> {
-        let mut pools = (0..).zip(&self.pools);
-        pools.find(|(_, attached)| batch.carries(&attached.pool))
+        self.pools.owner_of(batch).is_some()
     }
 
     /// Lends the frame of a batch of one, if nothing about it or the ring needs a second look, as is
@@ -284,9 +271,10 @@ impl<F: TxFormat> TxRing<F> {
     #[cold]
     fn send_rest(&mut self, batch: &mut Batch, sent: usize) -> Sent {
         self.take_back(Some(batch));
-        let Some((owner, attached)) = self.owner_of(batch) else {
+        let Some((owner, attached)) = self.pools.owner_of(batch) else {
             return Sent { sent, refused: 0 };
         };
+        let owner = u32::from(owner);
         let (pool, places) = (attached.pool.clone(), attached.places.clone());
         let more = match &places {
             Places::Linear(places) => {
@@ -353,8 +341,8 @@ impl<F: TxFormat> TxRing<F> {
         let mut left = count;
         while left > 0 {
             let (_, buffers) = self.in_flight.ring.oldest_run(left.min(CHUNK));
-            let owner = buffers.first().map_or(0, |first| first & OWNER);
-            let same = buffers.iter().take_while(|it| **it & OWNER == owner);
+            let owner = low_six(buffers.first().copied().unwrap_or(0));
+            let same = buffers.iter().take_while(|it| low_six(**it) == owner);
             let mut empty = [0; CHUNK];
             let mut taken = 0;
             for (place, buffer) in empty.iter_mut().zip(same) {
@@ -362,7 +350,7 @@ impl<F: TxFormat> TxRing<F> {
                 taken += 1;
             }
             let empty = empty.get(..taken).unwrap_or(&empty);
-            if let Some(attached) = self.pools.get(owner as usize) {
+            if let Some(attached) = self.pools.get(owner) {
                 match batch.as_deref_mut() {
                     Some(batch) => batch.take_empty(&attached.pool, empty),
                     None => attached.pool.inner().depot().put(empty),
@@ -509,7 +497,8 @@ impl<F: TxFormat> InFlight<F> {
             if frame.handle().is_plain(self.plain) {
                 break; // there is no room for it
             }
-            if !self.format.sendable(PacketRef::new(pool.inner(), frame)) {
+            let done = pool.inner().finish_offload(frame);
+            if !done || !self.format.sendable(PacketRef::new(pool.inner(), frame)) {
                 let frame = frame.alias();
                 moved.frames += 1;
                 refused += 1;
@@ -550,8 +539,8 @@ impl<F: TxFormat> InFlight<F> {
                 last: n + 1 == parts,
             });
             self.ring.put(n, words, raw.start() | owner);
-            if raw.more() {
-                raw = pool.inner().link(&raw);
+            if let Some(next) = pool.inner().next_part(&raw) {
+                raw = next;
             }
         }
         // A ring might be too full for the next such frame, with no report to come.
@@ -587,6 +576,13 @@ impl<F: TxFormat> InFlight<F> {
 #[allow(clippy::cast_possible_truncation)] // a pool's region has at most 4 GiB
 fn low(start: u64) -> u32 {
     start as u32
+}
+
+/// Whose a buffer is.
+#[inline]
+#[allow(clippy::cast_possible_truncation)] // six bits
+fn low_six(buffer: u32) -> u8 {
+    (buffer & OWNER) as u8
 }
 
 /// 0 if all these buffers are `owner`'s.

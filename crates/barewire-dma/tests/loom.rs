@@ -8,7 +8,7 @@
 use barewire_dma::{Ring, Word};
 use loom::cell::UnsafeCell;
 use loom::sync::Arc;
-use loom::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use loom::sync::atomic::{AtomicU32, AtomicU64, Ordering, fence};
 use loom::thread;
 
 const DONE: u64 = 1;
@@ -31,6 +31,9 @@ impl Word for LoomWord {
     fn store(&self, value: u64, ordering: Ordering) {
         self.plain.with(|_| ());
         self.word.store(value, ordering);
+    }
+    fn full_fence() {
+        fence(Ordering::SeqCst);
     }
 }
 

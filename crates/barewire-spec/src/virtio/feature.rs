@@ -46,6 +46,12 @@ pub const NET_GUEST_ANNOUNCE: u64 = 1 << 21;
 pub const NET_MQ: u64 = 1 << 22;
 /// The control queue sets the MAC address.
 pub const NET_CTRL_MAC_ADDR: u64 = 1 << 23;
+/// The driver takes UDP datagrams over IPv4 joined to large ones (VIRTIO 1.3).
+pub const NET_GUEST_USO4: u64 = 1 << 54;
+/// The driver takes UDP datagrams over IPv6 joined to large ones (VIRTIO 1.3).
+pub const NET_GUEST_USO6: u64 = 1 << 55;
+/// The device cuts large UDP datagrams into small ones.
+pub const NET_HOST_USO: u64 = 1 << 56;
 /// The device reports a hash with each frame.
 pub const NET_HASH_REPORT: u64 = 1 << 57;
 /// The driver gives exact header lengths.
@@ -55,6 +61,9 @@ pub const NET_RSS: u64 = 1 << 60;
 /// The device tells speed and duplex.
 pub const NET_SPEED_DUPLEX: u64 = 1 << 63;
 
+/// Nothing is assumed of how a packet is cut into descriptors; only for the legacy interface, others
+/// always may (VIRTIO §6.3).
+pub const ANY_LAYOUT: u64 = 1 << 27;
 /// A descriptor may point to a table of descriptors (VIRTIO §6).
 pub const INDIRECT_DESC: u64 = 1 << 28;
 /// Both sides say at which event they want to be told.
@@ -86,6 +95,9 @@ pub const NET_NEEDS: &[(u64, u64)] = &[
     (NET_HOST_TSO4, NET_CSUM),
     (NET_HOST_TSO6, NET_CSUM),
     (NET_HOST_UFO, NET_CSUM),
+    (NET_HOST_USO, NET_CSUM),
+    (NET_GUEST_USO4, NET_GUEST_CSUM),
+    (NET_GUEST_USO6, NET_GUEST_CSUM),
     (NET_CTRL_RX, NET_CTRL_VQ),
     (NET_CTRL_VLAN, NET_CTRL_VQ),
     (NET_GUEST_ANNOUNCE, NET_CTRL_VQ),

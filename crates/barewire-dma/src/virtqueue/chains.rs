@@ -1,0 +1,210 @@
+//! Which chains a device has.
+
+use super::{Piece, QueueFault, Used};
+
+/// The numbers of chains: those that the device has, in order, with what was lent under them, and
+/// those that are free, in the order in which they became so.
+///
+/// The order matters where buffers are used in order: descriptors of a split ring are then to be
+/// taken round the table, from the first to the last (VIRTIO §2.7.13.1).
+#[derive(Debug)]
+pub(super) struct Chains {
+    /// What the device has under each number.
+    lent: Box<[Lent]>,
+    /// Numbers in the order in which chains were made available.
+    order: Ring,
+    /// The last chain of a run that is used in order, and the bytes written into it, while chains
+    /// before it are still to be taken.
+    run: Option<(u16, u32)>,
+    in_order: bool,
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Lent {
+    /// Number of descriptors; 0 while the device does not have it.
+    pub(super) descriptors: u16,
+    /// Bytes that the device may write.
+    pub(super) room: u32,
+}
+
+/// Numbers in a queue of their own, at most as many as a power of two.
+#[derive(Debug)]
+pub(super) struct Ring {
+    numbers: Box<[u16]>,
+    first: usize,
+    next: usize,
+}
+
+impl Ring {
+    pub(super) fn empty(size: u16) -> Self {
+        Self {
+            numbers: vec![0; usize::from(size)].into(),
+            first: 0,
+            next: 0,
+        }
+    }
+
+    /// All numbers below `size`.
+    pub(super) fn full(size: u16) -> Self {
+        Self {
+            numbers: (0..size).collect(),
+            first: 0,
+            next: usize::from(size),
+        }
+    }
+
+    #[inline]
+    pub(super) fn len(&self) -> usize {
+        self.next.wrapping_sub(self.first)
+    }
+
+    #[inline]
+    pub(super) fn push(&mut self, number: u16) {
+        let at = self.next & (self.numbers.len() - 1);
+        if let Some(place) = self.numbers.get_mut(at) {
+            *place = number;
+        }
+        self.next = self.next.wrapping_add(1);
+    }
+
+    /// The number that is popped next.
+    #[inline]
+    pub(super) fn peek(&self) -> Option<u16> {
+        if self.len() == 0 {
+            return None;
+        }
+        let at = self.first & (self.numbers.len() - 1);
+        self.numbers.get(at).copied()
+    }
+
+    #[inline]
+    pub(super) fn pop(&mut self) -> Option<u16> {
+        let number = self.peek()?;
+        self.first = self.first.wrapping_add(1);
+        Some(number)
+    }
+}
+
+impl Chains {
+    pub(super) fn new(size: u16, in_order: bool) -> Self {
+        Self {
+            lent: vec![Lent::default(); usize::from(size)].into(),
+            order: Ring::empty(if in_order { size } else { 1 }),
+            run: None,
+            in_order,
+        }
+    }
+
+    /// The device has a chain under this number from now on.
+    #[inline]
+    pub(super) fn lend(&mut self, id: u16, chain: &[Piece], descriptors: u16) {
+        let writable = chain.iter().filter(|piece| piece.writable);
+        let room = writable.map(|piece| piece.len).fold(0, u32::saturating_add);
+        if let Some(place) = self.lent.get_mut(usize::from(id)) {
+            *place = Lent { descriptors, room };
+        }
+        if self.in_order {
+            self.order.push(id);
+        }
+    }
+
+    /// What is lent under a number that the device named.
+    #[inline]
+    pub(super) fn find(&self, id: u32) -> Result<u16, QueueFault> {
+        let lent = usize::try_from(id).ok().and_then(|at| self.lent.get(at));
+        match (lent, u16::try_from(id)) {
+            (Some(lent), Ok(id)) if lent.descriptors > 0 => Ok(id),
+            _ => Err(QueueFault::NoSuchChain { id }),
+        }
+    }
+
+    /// Whether chains before the one that the device named last are still to be taken.
+    #[inline]
+    pub(super) fn in_run(&self) -> bool {
+        self.run.is_some()
+    }
+
+    /// The device has named a chain, and says how many bytes it wrote into it. Where chains are
+    /// used in order this stands for all before it too (VIRTIO §2.7.13.3, §2.8.15.1), which it has
+    /// then written as a whole. [`take`](Self::take) gives them, one by one.
+    #[inline]
+    pub(super) fn named(&mut self, id: u32, len: u32) -> Result<(), QueueFault> {
+        self.run = Some((self.find(id)?, len));
+        Ok(())
+    }
+
+    /// The oldest chain of those that the device has named, and the number of its descriptors.
+    #[inline]
+    pub(super) fn take(&mut self) -> Option<(Used, u16)> {
+        let (last, claimed) = self.run?;
+        let id = if self.in_order {
+            self.order.pop()?
+        } else {
+            last
+        };
+        let lent = std::mem::take(self.lent.get_mut(usize::from(id))?);
+        let len = if id == last {
+            self.run = None;
+            claimed
+        } else {
+            lent.room
+        };
+        let used = Used {
+            id,
+            len: len.min(lent.room),
+            honest: len <= lent.room,
+        };
+        Some((used, lent.descriptors))
+    }
+
+    /// Forgets all chains that are lent, and tells their numbers.
+    pub(super) fn forget(&mut self, mut each: impl FnMut(u16)) {
+        self.run = None;
+        for (lent, id) in self.lent.iter_mut().zip(0..) {
+            if std::mem::take(lent).descriptors > 0 {
+                each(id);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn piece(len: u32) -> Piece {
+        Piece {
+            len,
+            writable: true,
+            ..Piece::default()
+        }
+    }
+
+    #[test]
+    fn a_number_is_taken_once() {
+        let mut chains = Chains::new(4, false);
+        chains.lend(2, &[piece(10)], 1);
+        assert_eq!(chains.named(4, 0), Err(QueueFault::NoSuchChain { id: 4 }));
+        assert_eq!(chains.named(1, 0), Err(QueueFault::NoSuchChain { id: 1 }));
+        chains.named(2, 11).unwrap();
+        let (used, descriptors) = chains.take().unwrap();
+        assert_eq!((used.len, used.honest, descriptors), (10, false, 1));
+        assert!(chains.take().is_none());
+        assert_eq!(chains.named(2, 0), Err(QueueFault::NoSuchChain { id: 2 }));
+    }
+
+    #[test]
+    fn in_order_the_last_stands_for_all_before_it() {
+        let mut chains = Chains::new(4, true);
+        for id in [3, 0, 1] {
+            chains.lend(id, &[piece(10), piece(2)], 2);
+        }
+        chains.named(0, 5).unwrap();
+        let taken: Vec<_> = std::iter::from_fn(|| chains.take()).collect();
+        let taken: Vec<_> = taken.iter().map(|(used, _)| (used.id, used.len)).collect();
+        assert_eq!(taken, [(3, 12), (0, 5)]);
+        assert!(!chains.in_run());
+        chains.named(1, 1).unwrap();
+        assert_eq!(chains.take().unwrap().0.id, 1);
+    }
+}

@@ -1,0 +1,247 @@
+//! Split rings: a table of descriptors, a ring of chains that the driver writes, and one that the
+//! device writes (VIRTIO §2.7).
+
+use std::sync::atomic::Ordering;
+
+use barewire_spec::virtio::legacy;
+use barewire_spec::virtio::split::{self, Descriptor, Layout};
+
+use super::chains::{Chains, Ring};
+use super::lanes::{get16, get32, put16, store};
+use super::{Piece, QueueFault, QueueFeatures, QueueParts, Used, Virtqueue};
+use crate::Word;
+
+/// Alignment of what the device writes, so that it shares no cache line with what the driver writes.
+const ALIGNMENT: usize = 64;
+
+/// The driver's side of a split ring.
+#[derive(Debug)]
+pub struct Split {
+    mask: u16,
+    /// First word of the available ring.
+    available_at: usize,
+    /// First byte of the used ring.
+    used_at: usize,
+    /// Where the driver names the event at which it wants to be told.
+    used_event: usize,
+    /// Where the device does.
+    avail_event: usize,
+    event_idx: bool,
+    /// Free descriptors.
+    free: Ring,
+    /// The descriptor behind each one in its chain.
+    next: Box<[u16]>,
+    chains: Chains,
+    lent: u16,
+    /// Index of the chain that is made available next; counts modulo 2¹⁶.
+    available: u16,
+    /// What it was when the device was asked last whether it wants to be told.
+    asked: u16,
+    /// Index of the chain that is used next.
+    used: u16,
+    /// Index up to which the device was seen to have used.
+    seen: u16,
+}
+
+impl Split {
+    fn layout(size: u16, features: QueueFeatures) -> Layout {
+        let page = usize::try_from(legacy::PAGE).unwrap_or(4096);
+        Layout::new(size, if features.legacy { page } else { ALIGNMENT })
+    }
+
+    fn descriptors<W: Word>(&mut self, words: &[W], chain: &[Piece]) -> Option<u16> {
+        let head = self.free.pop()?;
+        let mut at = head;
+        let mut left = chain.iter().peekable();
+        while let Some(piece) = left.next() {
+            let next = left.peek().and_then(|_| self.free.pop());
+            let mut flags = if piece.writable { split::WRITE } else { 0 };
+            flags |= if piece.table { split::INDIRECT } else { 0 };
+            flags |= if next.is_some() { split::NEXT } else { 0 };
+            let descriptor = Descriptor {
+                address: piece.address,
+                length: piece.len,
+                flags,
+                next: next.unwrap_or(0),
+            };
+            let [first, second] = descriptor.into_words();
+            let place = usize::from(at) * 2;
+            store(words, place, first, Ordering::Relaxed);
+            store(words, place + 1, second, Ordering::Relaxed);
+            if let (Some(next), Some(link)) = (next, self.next.get_mut(usize::from(at))) {
+                *link = next;
+                at = next;
+            }
+        }
+        Some(head)
+    }
+
+    /// Frees a chain's descriptors, first to last.
+    fn release(&mut self, head: u16, descriptors: u16) {
+        let mut at = head;
+        for _ in 0..descriptors {
+            self.free.push(at);
+            at = self.next.get(usize::from(at)).copied().unwrap_or(0);
+        }
+        self.lent -= 1;
+    }
+
+    /// Whether the device has used a chain that was not seen yet; asks memory.
+    fn look<W: Word>(&self, words: &[W]) -> u16 {
+        get16(words, self.used_at + 2, Ordering::Acquire)
+    }
+}
+
+impl Virtqueue for Split {
+    fn parts(size: u16, features: QueueFeatures) -> QueueParts {
+        let layout = Self::layout(size, features);
+        QueueParts {
+            driver: layout.available,
+            device: layout.used,
+            bytes: layout.bytes,
+        }
+    }
+
+    fn new<W: Word>(words: &[W], size: u16, features: QueueFeatures) -> Self {
+        let layout = Self::layout(size, features);
+        let count = usize::from(size);
+        let mut queue = Self {
+            mask: size - 1,
+            available_at: layout.available / 8,
+            used_at: layout.used,
+            used_event: layout.available + 4 + 2 * count,
+            avail_event: layout.used + 4 + 8 * count,
+            event_idx: features.event_idx,
+            free: Ring::full(size),
+            next: vec![0; count].into(),
+            chains: Chains::new(size, features.in_order),
+            lent: 0,
+            available: 0,
+            asked: 0,
+            used: 0,
+            seen: 0,
+        };
+        queue.disarm(words);
+        queue
+    }
+
+    fn table_entry(piece: Piece, n: usize, last: bool) -> [u64; 2] {
+        let flags = if last { 0 } else { split::NEXT };
+        let next = if last { 0 } else { n + 1 };
+        Descriptor {
+            address: piece.address,
+            length: piece.len,
+            flags: flags | if piece.writable { split::WRITE } else { 0 },
+            next: u16::try_from(next).unwrap_or(0),
+        }
+        .into_words()
+    }
+
+    #[inline]
+    fn room(&self) -> usize {
+        self.free.len()
+    }
+
+    #[inline]
+    fn lent(&self) -> usize {
+        usize::from(self.lent)
+    }
+
+    #[inline]
+    fn next_id(&self) -> Option<u16> {
+        self.free.peek()
+    }
+
+    #[inline]
+    fn offer<W: Word>(&mut self, words: &[W], chain: &[Piece]) -> Option<u16> {
+        if chain.len() > self.room() || chain.is_empty() {
+            return None;
+        }
+        let count = u16::try_from(chain.len()).ok()?;
+        let head = self.descriptors(words, chain)?;
+        self.chains.lend(head, chain, count);
+        let slot = usize::from(self.available & self.mask);
+        let at = self.available_at * 8 + 4 + 2 * slot;
+        put16(words, at, head, Ordering::Relaxed);
+        self.available = self.available.wrapping_add(1);
+        self.lent += 1;
+        Some(head)
+    }
+
+    #[inline]
+    fn publish<W: Word>(&mut self, words: &[W]) -> bool {
+        if self.available == self.asked {
+            return false;
+        }
+        // what was written into chains and their slots comes before it
+        let at = self.available_at * 8 + 2;
+        put16(words, at, self.available, Ordering::Release);
+        // the device writes its wish and then looks for chains: one side sees the other's
+        W::full_fence();
+        let wanted = if self.event_idx {
+            let event = get16(words, self.avail_event, Ordering::Relaxed);
+            split::needs_event(event, self.available, self.asked)
+        } else {
+            get16(words, self.used_at, Ordering::Relaxed) & split::NO_NOTIFY == 0
+        };
+        self.asked = self.available;
+        wanted
+    }
+
+    #[inline]
+    fn take_used<W: Word>(&mut self, words: &[W]) -> Result<Option<Used>, QueueFault> {
+        if self.used == self.seen {
+            self.seen = self.look(words);
+            let used = self.seen.wrapping_sub(self.used);
+            if used == 0 {
+                return Ok(None);
+            }
+            if used > self.lent {
+                let had = self.lent;
+                return Err(QueueFault::TooMany { used, had });
+            }
+        }
+        if !self.chains.in_run() {
+            let slot = usize::from(self.used & self.mask);
+            let at = self.used_at + 4 + 8 * slot;
+            let (id, len) = (get32(words, at), get32(words, at + 4));
+            self.chains.named(id, len)?;
+        }
+        let Some((used, descriptors)) = self.chains.take() else {
+            return Ok(None);
+        };
+        self.used = self.used.wrapping_add(1);
+        if self.used == self.seen && self.chains.in_run() {
+            // it named a chain beyond those that it says it has used
+            let id = u32::from(used.id);
+            return Err(QueueFault::NoSuchChain { id });
+        }
+        self.release(used.id, descriptors);
+        Ok(Some(used))
+    }
+
+    fn forget(&mut self, each: impl FnMut(u16)) {
+        self.chains.forget(each);
+    }
+
+    fn arm<W: Word>(&mut self, words: &[W]) -> bool {
+        if self.event_idx {
+            put16(words, self.used_event, self.used, Ordering::Relaxed);
+        } else {
+            put16(words, self.available_at * 8, 0, Ordering::Relaxed);
+        }
+        W::full_fence();
+        self.used == self.look(words)
+    }
+
+    fn disarm<W: Word>(&mut self, words: &[W]) {
+        if self.event_idx {
+            // as far ahead as can be: with the event index the flag stays 0 (VIRTIO §2.7.7.1)
+            let far = self.used.wrapping_sub(1);
+            put16(words, self.used_event, far, Ordering::Relaxed);
+        } else {
+            let at = self.available_at * 8;
+            put16(words, at, split::NO_INTERRUPT, Ordering::Relaxed);
+        }
+    }
+}

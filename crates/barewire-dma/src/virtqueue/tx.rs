@@ -1,0 +1,416 @@
+//! Transmit queues: frames to the device, empty buffers back.
+
+use std::ops::RangeInclusive;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use barewire_spec::virtio::split;
+
+use super::lanes::store;
+use super::{Piece, QueueFeatures, QueueMemory, QueuePlan, Virtqueue};
+use crate::depot::CHUNK;
+use crate::packet::{Bounds, RawPacket};
+use crate::translation::{Attached, Pools};
+use crate::tx_ring::{Moved, Sent};
+use crate::{Batch, DmaError, Domain, Mapping, Offload, PacketRef, Pool};
+
+/// Bytes for a header apart from its frame.
+const HEADER: usize = 16;
+/// Descriptors of a table.
+const TABLE: usize = 15;
+/// Pieces of the longest chain: a header, and buffers.
+const LONGEST: usize = 64;
+
+/// What was negotiated about the headers of sent frames (VIRTIO §5.1.6.2).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TxHeaders {
+    /// Bytes of a header: 10 or 12.
+    pub bytes: u16,
+    /// A header is to lie in a buffer of its own, as the legacy interface has it.
+    pub apart: bool,
+    /// The device finishes checksums.
+    pub checksum: bool,
+    /// The device cuts TCP segments over IPv4, over IPv6, and UDP datagrams.
+    pub segmentation: [bool; 3],
+    /// The lengths of frames that are not to be cut, without a VLAN tag.
+    pub lens: (u16, u16),
+}
+
+/// The frames that a device has to send.
+///
+/// Their buffers come back in any order, and go into the batch that is being sent, which brings them
+/// to a receive queue, or home to their pools. Frames of several pools may be in the queue at once.
+#[derive(Debug)]
+pub struct VirtTx<Q: Virtqueue> {
+    queue: Q,
+    memory: QueueMemory,
+    pools: Pools,
+    headers: TxHeaders,
+    plain: Bounds,
+    indirect: bool,
+    /// The frame behind each chain.
+    frames: Box<[RawPacket]>,
+    /// And whose it is.
+    owners: Box<[u8]>,
+}
+
+impl<Q: Virtqueue> VirtTx<Q> {
+    /// How a queue of `size` descriptors is laid out.
+    ///
+    /// # Errors
+    /// [`DmaError::Range`] unless `size` is a power of two from 2 to 32,768.
+    pub fn plan(size: u16, features: QueueFeatures) -> Result<QueuePlan<Q>, DmaError> {
+        let table = if features.indirect {
+            TABLE * split::DESCRIPTOR
+        } else {
+            0
+        };
+        QueuePlan::new(size, features, HEADER + table)
+    }
+
+    /// A queue with nothing in it.
+    ///
+    /// # Errors
+    /// [`DmaError`] where the memory is not fit for it.
+    pub fn new(
+        plan: QueuePlan<Q>,
+        (mapping, offset): (Arc<Mapping>, usize),
+        headers: TxHeaders,
+    ) -> Result<Self, DmaError> {
+        let indirect = plan.features().indirect;
+        let (queue, memory) = plan.start(mapping, offset)?;
+        let size = usize::from(memory.size());
+        let (shortest, longest) = headers.lens;
+        Ok(Self {
+            queue,
+            pools: Pools::default(),
+            headers,
+            plain: Bounds::new(&RangeInclusive::new(shortest, longest)),
+            indirect,
+            frames: (0..size).map(|_| RawPacket::NOTHING).collect(),
+            owners: vec![0; size].into(),
+            memory,
+        })
+    }
+
+    /// The queue's memory.
+    pub fn memory(&self) -> &QueueMemory {
+        &self.memory
+    }
+
+    /// Makes a pool known, mapping its memory for the device if it is not yet.
+    ///
+    /// # Errors
+    /// As [`TxRing::attach`](crate::TxRing::attach).
+    pub fn attach(&mut self, pool: &Pool, domain: &Domain) -> Result<(), DmaError> {
+        self.pools.attach(pool, domain)
+    }
+
+    /// Whether the frames of `batch` can be sent without an [`attach`](Self::attach).
+    pub fn knows(&self, batch: &Batch) -> bool {
+        self.pools.owner_of(batch).is_some()
+    }
+
+    /// Lends the first frames of `batch`, as many whole ones as there is room for, and the number of
+    /// their bytes. Nothing is lent of a batch that the queue does not [know](Self::knows). The
+    /// device learns of them by [`publish`](Self::publish).
+    pub fn send(&mut self, batch: &mut Batch) -> (Sent, u64) {
+        let Some((owner, attached)) = self.pools.owner_of(batch) else {
+            return (Sent::default(), 0);
+        };
+        let attached = attached.clone();
+        let mut moved = Moved { batch, frames: 0 };
+        let (mut refused, mut bytes) = (0, 0);
+        while let Some(frame) = moved.first() {
+            let handle = frame.handle();
+            let len = if handle.is_plain(self.plain) && self.lend_whole(frame, &attached, owner) {
+                u64::from(frame.len())
+            } else {
+                match self.lend_parts(frame, &attached, owner) {
+                    Lent::Whole(bytes) => bytes,
+                    Lent::NoRoom => break,
+                    Lent::Refused => {
+                        let frame = frame.alias();
+                        moved.frames += 1;
+                        refused += 1;
+                        attached.pool.inner().give_back(frame);
+                        continue;
+                    }
+                }
+            };
+            moved.frames += 1;
+            bytes += len;
+        }
+        let sent = moved.frames - refused;
+        (Sent { sent, refused }, bytes)
+    }
+
+    /// Lends a frame in one buffer that has nothing special about it, with its header in front of
+    /// it, if there is room for both.
+    #[inline]
+    fn lend_whole(&mut self, frame: &RawPacket, attached: &Attached, owner: u8) -> bool {
+        let ahead = self.headers.bytes;
+        let Some(offset) = frame.offset().checked_sub(ahead) else {
+            return false;
+        };
+        if self.headers.apart {
+            return false;
+        }
+        let Some(id) = self.queue.next_id() else {
+            return false;
+        };
+        let mut header = RawPacket::single(frame.start(), offset, ahead);
+        let at = u64::from(header.at());
+        let chain = [Piece {
+            address: attached.places.one(at),
+            len: u32::from(ahead) + u32::from(frame.len()),
+            ..Piece::default()
+        }];
+        // nothing to finish, nothing to cut, no number of buffers
+        attached
+            .pool
+            .inner()
+            .memory()
+            .bytes_mut(&mut header)
+            .fill(0);
+        if self.queue.offer(self.memory.words(), &chain).is_none() {
+            return false;
+        }
+        self.keep(id, frame, owner);
+        true
+    }
+
+    fn keep(&mut self, id: u16, frame: &RawPacket, owner: u8) {
+        let id = usize::from(id);
+        if let (Some(place), Some(whose)) = (self.frames.get_mut(id), self.owners.get_mut(id)) {
+            *place = frame.alias();
+            *whose = owner;
+        }
+    }
+
+    /// Lends a frame buffer by buffer, its header ahead of it.
+    #[cold]
+    fn lend_parts(&mut self, frame: &RawPacket, attached: &Attached, owner: u8) -> Lent {
+        let pool = attached.pool.inner();
+        let mut offload = pool.note(frame);
+        let reference = PacketRef::new(pool, frame);
+        let bytes = reference.len();
+        if !self.sendable(reference, bytes, offload) {
+            return Lent::Refused;
+        }
+        if !self.headers.checksum && offload.checksum.is_partial() {
+            if !pool.finish_checksum(frame) {
+                return Lent::Refused;
+            }
+            offload.checksum = crate::Checksum::Unknown;
+        }
+        let Some(id) = self.queue.next_id() else {
+            return Lent::NoRoom;
+        };
+        let mut chain = [Piece::default(); LONGEST];
+        let mut count = 1;
+        let mut part = frame.alias();
+        loop {
+            let Some(place) = chain.get_mut(count) else {
+                return Lent::Refused;
+            };
+            *place = Piece {
+                address: attached.places.one(u64::from(part.at())),
+                len: u32::from(part.len()),
+                ..Piece::default()
+            };
+            count += 1;
+            match pool.next_part(&part) {
+                Some(next) => part = next,
+                None => break,
+            }
+        }
+        let slot = self.memory.slot(id);
+        if let Some(header) = chain.first_mut() {
+            *header = Piece {
+                address: self.memory.address(slot),
+                len: u32::from(self.headers.bytes),
+                ..Piece::default()
+            };
+        }
+        let words = self.memory.words();
+        let chain = chain.get(..count).unwrap_or_default();
+        let table = self.table(chain, slot);
+        let table = table.as_ref().map(std::slice::from_ref);
+        if table.unwrap_or(chain).len() > self.queue.room() {
+            // more than there ever is room for can't be sent at all
+            let never = chain.len() > usize::from(self.memory.size());
+            return if never { Lent::Refused } else { Lent::NoRoom };
+        }
+        let mut padded = [0; HEADER];
+        let fields = offload.to_header(&reference).to_bytes();
+        padded
+            .iter_mut()
+            .zip(fields)
+            .for_each(|(to, from)| *to = from);
+        let (halves, _) = padded.as_chunks::<8>();
+        for (n, half) in halves.iter().enumerate() {
+            store(
+                words,
+                slot + n,
+                u64::from_le_bytes(*half),
+                Ordering::Relaxed,
+            );
+        }
+        if self.queue.offer(words, table.unwrap_or(chain)).is_none() {
+            return Lent::NoRoom;
+        }
+        self.keep(id, frame, owner);
+        Lent::Whole(u64::try_from(bytes).unwrap_or(0))
+    }
+
+    /// Writes a table of the chain's descriptors behind the header in its slot, where that spares
+    /// descriptors (VIRTIO §2.7.5.3, §2.8.7).
+    fn table(&self, chain: &[Piece], slot: usize) -> Option<Piece> {
+        if !self.indirect || !(2..=TABLE).contains(&chain.len()) {
+            return None;
+        }
+        let words = self.memory.words();
+        let first = slot + HEADER / 8;
+        for (n, piece) in chain.iter().enumerate() {
+            let last = n + 1 == chain.len();
+            let place = first + n * split::DESCRIPTOR / 8;
+            for (half, word) in Q::table_entry(*piece, n, last).into_iter().enumerate() {
+                store(words, place + half, word, Ordering::Relaxed);
+            }
+        }
+        let bytes = chain.len() * split::DESCRIPTOR;
+        Some(Piece {
+            address: self.memory.address(first),
+            len: u32::try_from(bytes).ok()?,
+            writable: false,
+            table: true,
+        })
+    }
+
+    fn sendable(&self, frame: PacketRef<'_>, bytes: usize, offload: Offload) -> bool {
+        /// A VLAN tag, which the limit does not count.
+        const TAG: usize = 4;
+        let mut segments = frame.segments();
+        let (shortest, longest) = self.headers.lens;
+        let tagged = frame.bytes().get(12..14) == Some(&[0x81, 0x00]);
+        let longest = usize::from(longest) + if tagged { TAG } else { 0 };
+        let cut = match offload.segmentation {
+            None => bytes <= longest,
+            Some(cut) => {
+                let can = self.headers.segmentation.get(cut.protocol.index());
+                can.is_some_and(|can| *can) && u16::try_from(bytes).is_ok()
+            }
+        };
+        let fits = u64::try_from(bytes).is_ok_and(|bytes| offload.fits(bytes));
+        cut && fits && bytes >= usize::from(shortest) && segments.all(|part| !part.is_empty())
+    }
+
+    /// Lets the device see what was lent, and says whether it wants to be told.
+    #[inline]
+    pub fn publish(&mut self) -> bool {
+        self.queue.publish(self.memory.words())
+    }
+
+    /// Takes back the buffers of frames that the device has sent: into `batch`, if it carries their
+    /// pool's and has room, else to their pools. Returns how many frames.
+    ///
+    /// # Errors
+    /// [`DmaError::Device`] when the device said what can't be, after which the queue is no more
+    /// good.
+    pub fn take_back(&mut self, batch: Option<&mut Batch>) -> Result<usize, DmaError> {
+        let mut back = Back {
+            batch,
+            pools: &self.pools,
+            owner: 0,
+            starts: [0; CHUNK],
+            count: 0,
+        };
+        let mut frames = 0;
+        while let Some(used) = self.queue.take_used(self.memory.words())? {
+            let id = usize::from(used.id);
+            let frame = self.frames.get_mut(id).map(std::mem::take);
+            if let (Some(frame), Some(owner)) = (frame, self.owners.get(id)) {
+                back.give(frame, *owner);
+            }
+            frames += 1;
+        }
+        Ok(frames)
+    }
+
+    /// Number of frames that the device has.
+    pub fn lent(&self) -> usize {
+        self.queue.lent()
+    }
+}
+
+/// What became of a frame.
+enum Lent {
+    /// The device has it, with so many bytes.
+    Whole(u64),
+    /// There is no room for it now.
+    NoRoom,
+    /// The device can't send it.
+    Refused,
+}
+
+/// Buffers on their way back, gathered by pool.
+struct Back<'q, 'b> {
+    batch: Option<&'b mut Batch>,
+    pools: &'q Pools,
+    owner: u8,
+    starts: [u32; CHUNK],
+    count: usize,
+}
+
+impl Back<'_, '_> {
+    #[inline]
+    fn give(&mut self, frame: RawPacket, owner: u8) {
+        if frame.more() {
+            if let Some(attached) = self.pools.get(owner) {
+                attached.pool.inner().give_back(frame);
+            }
+            return;
+        }
+        if owner != self.owner || self.count == CHUNK {
+            self.flush();
+            self.owner = owner;
+        }
+        if let Some(place) = self.starts.get_mut(self.count) {
+            *place = frame.start();
+            self.count += 1;
+        }
+    }
+
+    fn flush(&mut self) {
+        let starts = self.starts.get(..self.count).unwrap_or_default();
+        if let Some(attached) = self.pools.get(self.owner) {
+            match self.batch.as_deref_mut() {
+                Some(batch) => batch.take_empty(&attached.pool, starts),
+                None => attached.pool.inner().depot().put(starts),
+            }
+        }
+        self.count = 0;
+    }
+}
+
+impl Drop for Back<'_, '_> {
+    fn drop(&mut self) {
+        self.flush();
+    }
+}
+
+impl<Q: Virtqueue> Drop for VirtTx<Q> {
+    /// Gives the buffers back. The device must have stopped.
+    fn drop(&mut self) {
+        let (frames, owners, pools) = (&mut self.frames, &self.owners, &self.pools);
+        self.queue.forget(|id| {
+            let id = usize::from(id);
+            let frame = frames.get_mut(id).map(std::mem::take);
+            let pool = owners.get(id).and_then(|owner| pools.get(*owner));
+            if let (Some(frame), Some(attached)) = (frame, pool) {
+                attached.pool.inner().give_back(frame);
+            }
+        });
+    }
+}

@@ -38,6 +38,12 @@ pub trait PciFunction: Send + Sync + 'static {
     /// The device's view of memory.
     fn dma(&self) -> Arc<dyn DmaMap>;
 
+    /// Whether an IOMMU of the machine stands between the device and memory, so that the addresses
+    /// that [`dma`](Self::dma) gives mean nothing without it.
+    fn is_translated(&self) -> bool {
+        false
+    }
+
     /// Turns message-signalled interrupts on: MSI-X with `vectors` vectors, or MSI with one where
     /// the device has no MSI-X. All vectors are set up in one step, before the device is told of
     /// any. They are off again when the value is dropped, and can then be asked for anew.
@@ -81,6 +87,10 @@ impl<F: PciFunction + ?Sized> PciFunction for Box<F> {
 
     fn dma(&self) -> Arc<dyn DmaMap> {
         (**self).dma()
+    }
+
+    fn is_translated(&self) -> bool {
+        (**self).is_translated()
     }
 
     fn interrupts(&self, vectors: u16) -> Result<Interrupts, BusError> {

@@ -15,6 +15,7 @@
 
 mod address;
 mod bar;
+mod capabilities;
 mod device_bar;
 mod error;
 mod event;
@@ -32,6 +33,7 @@ pub mod vfio_user;
 
 pub use address::{ParseAddressError, PciAddress};
 pub use bar::Bar;
+pub use capabilities::{Capability, capabilities};
 pub use device_bar::DeviceBar;
 pub use error::BusError;
 pub use event::Event;

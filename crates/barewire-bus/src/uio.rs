@@ -22,7 +22,7 @@ use barewire_spec::pci::config::{self, command};
 use rustix::fs::{FlockOperation, flock};
 
 use crate::physical::PhysicalMemory;
-use crate::{BarKind, BusError, DeviceBar, Host, Interrupts, PciDevice, PciFunction};
+use crate::{BarKind, BusError, DeviceBar, Host, Interrupts, PciDevice, PciFunction, capabilities};
 
 /// The driver that gives devices to programs.
 pub(crate) const DRIVER: &str = "uio_pci_generic";
@@ -128,10 +128,12 @@ impl UioFunction {
     /// A device without a driver may be asleep.
     fn wake(&self) -> Result<(), BusError> {
         const STATE: u16 = 0b11;
-        let Some(capability) = self.capability(config::capability::POWER_MANAGEMENT)? else {
+        let all = capabilities(self)?;
+        let mut all = all.iter();
+        let Some(capability) = all.find(|it| it.id == config::capability::POWER_MANAGEMENT) else {
             return Ok(());
         };
-        let control = capability + config::power_management::CONTROL;
+        let control = capability.offset + config::power_management::CONTROL;
         let mut state = [0; 2];
         let at = u64::from(control);
         let read = self.config.read_exact_at(&mut state, at);
@@ -147,28 +149,6 @@ impl UioFunction {
         // it may take 10 ms (PCI Power Management 1.2, §5.6.1)
         std::thread::sleep(Duration::from_millis(10));
         self.quiesce()
-    }
-
-    /// Where the capability with this ID is.
-    fn capability(&self, id: u8) -> Result<Option<u16>, BusError> {
-        let status = self.config_read32(config::COMMAND)? >> 16;
-        if status & u32::from(config::status::CAPABILITIES_LIST) == 0 {
-            return Ok(None);
-        }
-        let [mut offset, ..] = self.config_read32(config::CAPABILITIES & !3)?.to_le_bytes();
-        // each takes 4 of 256 bytes, so a longer chain goes in circles
-        for _ in 0..64 {
-            let place = u16::from(offset & !3);
-            if place < 0x40 {
-                return Ok(None);
-            }
-            let [this, next, ..] = self.config_read32(place)?.to_le_bytes();
-            if this == id {
-                return Ok(Some(place));
-            }
-            offset = next;
-        }
-        Ok(None)
     }
 
     fn unreachable(&self, what: &str, error: &io::Error) -> BusError {

@@ -34,6 +34,11 @@ pub struct PortConfig {
     pub crc_strip: bool,
     /// How frames are spread over several receive queues.
     pub rss: Rss,
+    /// Which VLANs frames are received of, beside those without a tag; `None`: all.
+    pub vlans: Option<Vec<u16>>,
+    /// Which work on frames to leave to the device. What it can't do is left out: see
+    /// [`Port::offloads`](crate::Port::offloads).
+    pub offloads: Offloads,
     /// Where received frames go. `None`: a pool for each receive queue, which no other queue
     /// touches.
     pub pool: Option<Pool>,
@@ -64,6 +69,8 @@ impl Default for PortConfig {
             drop_enable: false,
             crc_strip: true,
             rss: Rss::default(),
+            vlans: None,
+            offloads: Offloads::default(),
             pool: None,
             buffers: None,
             pages: Pages::PreferHuge,
@@ -71,6 +78,23 @@ impl Default for PortConfig {
             interrupt_interval: Duration::from_micros(20),
         }
     }
+}
+
+/// Work on frames that a device can do: what a frame's [note](crate::Offload) is about.
+///
+/// By default none: frames are then as they are on the wire, and have no notes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[allow(clippy::struct_excessive_bools)] // independent switches of the device
+pub struct Offloads {
+    /// It says of received frames whether their checksums are right, and leaves those to be finished
+    /// that were never on a wire.
+    pub receive_checksum: bool,
+    /// It joins the segments of a connection to frames of up to 64 KiB.
+    pub coalescing: bool,
+    /// It finishes checksums of sent frames. Without it they are finished on the way there.
+    pub transmit_checksum: bool,
+    /// It cuts sent frames into segments. Without it frames to be cut are refused.
+    pub segmentation: bool,
 }
 
 impl PortConfig {
@@ -95,6 +119,10 @@ impl PortConfig {
         }
         if !(68..=9710).contains(&self.mtu) {
             return Err(Error::config(device, "MTU", self.mtu, "68 to 9710"));
+        }
+        let mut vlans = self.vlans.iter().flatten();
+        if let Some(vlan) = vlans.find(|vlan| **vlan > 4095) {
+            return Err(Error::config(device, "VLAN", vlan, "0 to 4095"));
         }
         Ok(())
     }

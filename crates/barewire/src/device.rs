@@ -1,8 +1,9 @@
 //! What all drivers have in common about their device: it is shared by its port and its queues, and
 //! stopped when the last of them is dropped.
 
+use std::any::Any;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, OnceLock, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock};
 
 use barewire_bus::{BusError, Event, InterruptKind, Interrupts, PciFunction};
 use barewire_dma::Domain;
@@ -18,6 +19,11 @@ pub(crate) trait Chip: Send + Sync + 'static {
     /// An error if the device is gone, or can't go on.
     fn check(&self) -> Result<(), Error>;
 
+    /// What the device decodes: bits of the command register.
+    fn decodes(&self) -> u16 {
+        command::MEMORY_SPACE
+    }
+
     /// Ends interrupts and DMA. Called once.
     fn quiesce(&self) -> Result<(), Error>;
 }
@@ -32,6 +38,8 @@ pub(crate) struct Device<P: PciFunction, C: Chip> {
     chip: C,
     domain: Domain,
     stopped: Arc<AtomicBool>,
+    /// What the device may use until it is stopped.
+    retired: Mutex<Vec<Box<dyn Any + Send>>>,
 }
 
 impl<P: PciFunction, C: Chip> Device<P, C> {
@@ -44,6 +52,7 @@ impl<P: PciFunction, C: Chip> Device<P, C> {
             chip,
             domain,
             stopped: Arc::default(),
+            retired: Mutex::default(),
         }
     }
 
@@ -66,7 +75,7 @@ impl<P: PciFunction, C: Chip> Device<P, C> {
         // the status register shares the word; its bits are cleared by writing 1, so write 0
         let was = self.function.config_read32(config::COMMAND)? & 0xFFFF;
         let master = u32::from(command::BUS_MASTER);
-        let command = (was | u32::from(command::MEMORY_SPACE)) & !master;
+        let command = (was | u32::from(self.chip.decodes())) & !master;
         let command = if on { command | master } else { command };
         Ok(self.function.config_write32(config::COMMAND, command)?)
     }
@@ -138,6 +147,14 @@ impl<P: PciFunction, C: Chip> Device<P, C> {
         self.check()
     }
 
+    /// Keeps what a queue leaves behind that can't be stopped alone, until the device is.
+    pub(crate) fn retire(&self, ring: impl Any + Send) {
+        let mut retired = self.retired.lock().unwrap_or_else(PoisonError::into_inner);
+        if !self.stopped.load(Ordering::Acquire) {
+            retired.push(Box::new(ring));
+        }
+    }
+
     /// No interrupts, no DMA, no driver. Called again it does nothing.
     pub(crate) fn stop(&self) -> Result<(), Error> {
         if self.stopped.load(Ordering::Acquire) {
@@ -148,7 +165,9 @@ impl<P: PciFunction, C: Chip> Device<P, C> {
         // what the device itself may refuse, the bus does not
         let bus = self.set_bus_master(false);
         if bus.is_ok() || matches!(result, Ok(()) | Err(Error::Gone { .. })) {
+            let mut retired = self.retired.lock().unwrap_or_else(PoisonError::into_inner);
             self.stopped.store(true, Ordering::Release);
+            retired.clear();
         }
         // whoever sleeps is to see that there is nothing to wait for any more
         for event in self.interrupts.get().iter().flat_map(|all| all.vectors()) {
@@ -163,6 +182,12 @@ impl<P: PciFunction, C: Chip> Drop for Device<P, C> {
         if let Err(error) = self.stop() {
             tracing::warn!(%error, "the device did not stop in order");
         }
+        // it may still use what it has: better a leak than a frame in somebody else's buffer
+        let retired = self
+            .retired
+            .get_mut()
+            .unwrap_or_else(PoisonError::into_inner);
+        std::mem::forget(std::mem::take(retired));
     }
 }
 
@@ -184,6 +209,11 @@ pub(crate) struct LinkEvent {
 impl LinkEvent {
     pub(crate) fn event(&self) -> &Event {
         &self.event
+    }
+
+    /// Whether a change is signalled.
+    pub(crate) fn is_signalled(&self) -> bool {
+        self.signalled
     }
 
     /// Takes the signal back, and says whether there was one.

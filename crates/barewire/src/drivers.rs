@@ -2,20 +2,30 @@
 
 use barewire_bus::PciFunction;
 use barewire_spec::pci::{self, Identity, config};
+use barewire_spec::virtio::pci as virtio;
 
-use crate::{Error, Port, PortConfig, ixgbe};
+use crate::{Error, Port, PortConfig, ixgbe, virtio_net};
 
 /// A device that a driver knows.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Known {
     Ixgbe(&'static Identity),
+    VirtioNet,
 }
 
+/// The name of the driver for virtio network devices.
+pub(crate) const VIRTIO_NET: &str = "virtio-net";
+
 /// What can be driven, for people.
-const ALL: &str = "Intel 82599 (X520), X540, X550, X552 and X553";
+const ALL: &str = "Intel 82599 (X520), X540, X550, X552 and X553, and virtio network devices";
 
 impl Known {
     fn find(vendor: u16, device: u16) -> Option<Self> {
+        if vendor == virtio::VENDOR
+            && matches!(device, virtio::DEVICE_NET | virtio::DEVICE_NET_TRANSITIONAL)
+        {
+            return Some(Self::VirtioNet);
+        }
         let identity = pci::identify(vendor, device)?;
         (!identity.family.is_virtual_function()).then_some(Self::Ixgbe(identity))
     }
@@ -26,6 +36,7 @@ impl Known {
 pub fn driver_for(vendor: u16, device: u16) -> Option<&'static str> {
     Some(match Known::find(vendor, device)? {
         Known::Ixgbe(_) => "ixgbe",
+        Known::VirtioNet => VIRTIO_NET,
     })
 }
 
@@ -51,6 +62,7 @@ pub(crate) fn identify<P: PciFunction, T>(
 pub(crate) fn open<P: PciFunction>(function: P, config: &PortConfig) -> Result<Port, Error> {
     match identify(&function, Some)? {
         Known::Ixgbe(_) => ixgbe::Ixgbe::open(function, config).map(Port::from_driver),
+        Known::VirtioNet => virtio_net::VirtioNet::open(function, config).map(Port::from_driver),
     }
 }
 
@@ -65,5 +77,9 @@ mod tests {
         assert_eq!(driver_for(0x8086, 0x10ED), None);
         assert_eq!(driver_for(0x8086, 0x1572), None);
         assert_eq!(driver_for(0x10EC, 0x10FB), None);
+        assert_eq!(driver_for(0x1AF4, 0x1000), Some("virtio-net"));
+        assert_eq!(driver_for(0x1AF4, 0x1041), Some("virtio-net"));
+        // a virtio block device
+        assert_eq!(driver_for(0x1AF4, 0x1042), None);
     }
 }

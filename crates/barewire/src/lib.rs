@@ -28,8 +28,8 @@
 //!
 //! # How a frame comes and goes
 //!
-//! wire → device → descriptor ring → [`Batch`] → program, and back. [`ixgbe`] is the driver; its
-//! submodules follow the datasheet's order. There is no `unsafe` in this crate: memory comes from
+//! wire → device → descriptor ring → [`Batch`] → program, and back. [`ixgbe`] and [`virtio_net`] are
+//! the drivers; their submodules follow the order of a device's life. There is no `unsafe` in this crate: memory comes from
 //! [`barewire_dma`], registers from [`barewire_bus`].
 #![forbid(unsafe_code)]
 
@@ -45,14 +45,15 @@ mod patience;
 mod port;
 mod queue;
 mod statistics;
+pub mod virtio_net;
 mod wait;
 
 pub use barewire_bus::{Bar, BusError, Event, PciFunction};
 pub use barewire_dma::{
-    Batch, DmaError, DmaMap, DmaRegion, Iova, Layout, Packet, PacketMut, PacketRef, Pages, Pool,
-    PoolConfig, Verdict,
+    Batch, Checksum, Cut, DmaError, DmaMap, DmaRegion, Iova, Layout, Offload, Packet, PacketMut,
+    PacketRef, Pages, Pool, PoolConfig, Segmentation, Verdict,
 };
-pub use config::{PortConfig, Rss, RssFields};
+pub use config::{Offloads, PortConfig, Rss, RssFields};
 pub use drivers::driver_for;
 pub use error::Error;
 pub use in_place::InPlace;

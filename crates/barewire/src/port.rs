@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use barewire_bus::{Event, PciFunction};
 
-use crate::{Error, Link, PortConfig, RxQueue, Statistics, TxQueue, drivers};
+use crate::{Error, Link, Offloads, PortConfig, RxQueue, Statistics, TxQueue, drivers};
 
 /// What a driver does for a [`Port`]. Programs use [`Port`]; drivers implement this.
 pub trait Driver: Send {
@@ -18,6 +18,14 @@ pub trait Driver: Send {
     fn take_rx(&mut self, index: u16) -> Option<RxQueue>;
     /// As [`Port::take_tx`].
     fn take_tx(&mut self, index: u16) -> Option<TxQueue>;
+    /// As [`Port::offloads`].
+    fn offloads(&self) -> Offloads {
+        Offloads::default()
+    }
+    /// As [`Port::take_announcement`].
+    fn take_announcement(&mut self) -> bool {
+        false
+    }
     /// As [`Port::link`].
     ///
     /// # Errors
@@ -118,6 +126,18 @@ impl Port {
     /// Takes transmit queue `index` out; `None` if there is no such queue or it was taken already.
     pub fn take_tx(&mut self, index: u16) -> Option<TxQueue> {
         self.driver.take_tx(index)
+    }
+
+    /// Which of the offloads that were asked for the device does.
+    pub fn offloads(&self) -> Offloads {
+        self.driver.offloads()
+    }
+
+    /// Whether the device has asked for an announcement since this was last called: the program is
+    /// to send something by which the network learns where its addresses are now, such as a
+    /// gratuitous ARP. [`link`](Self::link) and [`link_change`](Self::link_change) take note of it.
+    pub fn take_announcement(&mut self) -> bool {
+        self.driver.take_announcement()
     }
 
     /// The state of the link at this moment.

@@ -56,6 +56,8 @@ pub(crate) struct VfioFunction {
     name: String,
     device: Device,
     memory: Arc<dyn DmaMap>,
+    /// An IOMMU confines it.
+    translated: bool,
     _membership: Arc<dyn Send + Sync>,
 }
 
@@ -91,6 +93,7 @@ impl VfioFunction {
             .and_then(|name| request::device_fd(std::os::fd::AsFd::as_fd(&open.file), &name))
             .map_err(refused("take it out of its VFIO group"))?;
         let device = Device::new(file).map_err(refused("ask VFIO about it"))?;
+        let translated = matches!(&*open.container, Container::Translated(..));
         let memory: Arc<dyn DmaMap> = match &*open.container {
             Container::Translated(_, space) => Arc::new(DeviceMemory {
                 device: name.clone(),
@@ -112,6 +115,7 @@ impl VfioFunction {
             name,
             device,
             memory,
+            translated,
             _membership: open,
         })
     }
@@ -138,6 +142,7 @@ impl VfioFunction {
                 space: Arc::clone(&iommufd.space),
                 _membership: Arc::clone(&iommufd) as Arc<dyn Send + Sync>,
             }),
+            translated: true,
             _membership: iommufd,
         });
         tracing::info!(device = name, node, "open through VFIO and iommufd");
@@ -301,6 +306,10 @@ impl PciFunction for VfioFunction {
 
     fn dma(&self) -> Arc<dyn DmaMap> {
         Arc::clone(&self.memory)
+    }
+
+    fn is_translated(&self) -> bool {
+        self.translated
     }
 
     fn interrupts(&self, vectors: u16) -> Result<Interrupts, BusError> {

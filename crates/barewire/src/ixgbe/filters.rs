@@ -6,8 +6,8 @@ use barewire_spec::ixgbe::{
 };
 
 use super::registers::Registers;
-use crate::Error;
 use crate::mac::{Mac, check_count, check_multicast, check_unicast, is_unicast};
+use crate::{Error, PortConfig};
 
 /// Exact addresses that the device compares, of which the first is its own.
 const ADDRESSES: usize = 128;
@@ -30,12 +30,7 @@ pub(super) fn mac_address<B: Bar>(registers: &Registers<B>) -> Result<[u8; 6], E
 }
 
 /// Everything off but what was asked for. The receive path must not be running.
-pub(super) fn initialise<B: Bar>(
-    registers: &Registers<B>,
-    address: [u8; 6],
-    promiscuous: bool,
-    all_multicast: bool,
-) {
+pub(super) fn initialise<B: Bar>(registers: &Registers<B>, address: [u8; 6], config: &PortConfig) {
     write_address(registers, 0, Some(address));
     for index in 1..RAL.count() {
         write_address(registers, index, None);
@@ -47,12 +42,18 @@ pub(super) fn initialise<B: Bar>(
         registers.write_at(&MTA, index, 0);
     }
     for index in 0..VFTA.count() {
-        registers.write_at(&VFTA, index, 0);
+        let mine = config.vlans.iter().flatten();
+        let mine = mine.filter(|vlan| u32::from(**vlan) / 32 == index);
+        let bits = mine.fold(0, |bits, vlan| bits | 1 << (vlan % 32));
+        registers.write_at(&VFTA, index, bits);
     }
     let vlnctrl = Vlnctrl::from_bits(registers.read(&VLNCTRL));
-    registers.write(&VLNCTRL, vlnctrl.with_vfe(false).into_bits());
+    registers.write(
+        &VLNCTRL,
+        vlnctrl.with_vfe(config.vlans.is_some()).into_bits(),
+    );
     registers.write(&MCSTCTRL, Mcstctrl::new().into_bits());
-    write_modes(registers, promiscuous, all_multicast);
+    write_modes(registers, config.promiscuous, config.all_multicast);
 }
 
 /// Broadcast always, the rest by mode. `FCTRL` must not be written while frames are received

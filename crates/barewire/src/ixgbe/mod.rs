@@ -119,6 +119,7 @@ impl<P: PciFunction> Ixgbe<P> {
     pub fn open(function: P, config: &PortConfig) -> Result<Self, Error> {
         let identity = drivers::identify(&function, |known| match known {
             Known::Ixgbe(identity) => Some(identity),
+            Known::VirtioNet => None,
         })?;
         let name = function.name().to_owned();
         let registers = Registers::new(function.bar(0)?, name);
@@ -149,8 +150,7 @@ impl<P: PciFunction> Ixgbe<P> {
 
         let frame_max = config.mtu + FRAME_OVERHEAD; // `check` bounds the MTU
         receive_unit::initialise(registers, frame_max, config.crc_strip);
-        let (promiscuous, multicast) = (config.promiscuous, config.all_multicast);
-        filters::initialise(registers, mac_address, promiscuous, multicast);
+        filters::initialise(registers, mac_address, config);
         rss::initialise(registers, &config.rss, config.rx_queues)?;
         transmit_unit::initialise(registers);
         let events = device.events(config, |registers, connected| {

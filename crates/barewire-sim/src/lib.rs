@@ -1,4 +1,5 @@
-//! Network cards made of software: a strict 82599, the wire between ports, traffic and faults.
+//! Network cards made of software: a strict 82599 and a strict virtio device, the wire between
+//! ports, traffic and faults.
 //!
 //! With this crate as a dev-dependency a packet program is tested where there is no card, root or
 //! hugepages. The driver on top is the real one; it does not know that the card is software.
@@ -37,6 +38,7 @@
 //!
 //! - [`nic`]: the card. It does what the datasheet says and nothing else; what a driver does
 //!   against the datasheet is a [`violation`].
+//! - [`virtio`]: a virtio network device, as strict, with the clauses of its specification.
 //! - [`wire`]: what the card's port is plugged into: a cable to another card, a generator and a
 //!   verifier, a capture, a loopback, with faults in between.
 //! - [`serve`]: cards for virtual machines and drivers in other processes, over vfio-user.
@@ -44,9 +46,14 @@
 //!   steps have the same result every time.
 #![forbid(unsafe_code)]
 
+pub mod device;
+mod memory;
 pub mod nic;
+mod packet;
+mod pci;
 pub mod runner;
 pub mod serve;
 pub mod time;
 pub mod violation;
+pub mod virtio;
 pub mod wire;

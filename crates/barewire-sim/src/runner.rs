@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-use crate::nic::{Nic, Part};
+use crate::device::{Device, Part};
 
 /// Rounds without work after which the thread gives its turn away, and after which it sleeps.
 const SPIN: u32 = 64;
@@ -21,7 +21,7 @@ const REST: Duration = Duration::from_millis(1);
 pub struct Runner {
     shared: Arc<Shared>,
     thread: Option<JoinHandle<()>>,
-    nics: Vec<Nic>,
+    devices: Vec<Arc<dyn Device>>,
 }
 
 #[derive(Debug, Default)]
@@ -31,16 +31,20 @@ struct Shared {
 }
 
 impl Runner {
-    /// Starts a thread that steps `nics` in turns. Their time is the real clock's from now on.
+    /// Starts a thread that steps `devices` in turns. Their time is the real clock's from now on.
     ///
     /// # Errors
     /// When the system has no thread to give.
-    pub fn start(nics: Vec<Nic>) -> io::Result<Self> {
+    pub fn start(devices: impl IntoIterator<Item = impl Device>) -> io::Result<Self> {
         let shared = Arc::<Shared>::default();
-        for nic in &nics {
-            nic.follow_clock(true);
+        let devices: Vec<Arc<dyn Device>> = devices
+            .into_iter()
+            .map(|device| Arc::new(device) as Arc<dyn Device>)
+            .collect();
+        for device in &devices {
+            device.follow_clock(true);
         }
-        let theirs = nics.clone();
+        let theirs = devices.clone();
         let told = Arc::clone(&shared);
         let thread = thread::Builder::new()
             .name("barewire-sim".into())
@@ -49,11 +53,11 @@ impl Runner {
             Ok(thread) => Ok(Self {
                 shared,
                 thread: Some(thread),
-                nics,
+                devices,
             }),
             Err(error) => {
-                for nic in &nics {
-                    nic.follow_clock(false);
+                for device in &devices {
+                    device.follow_clock(false);
                 }
                 Err(error)
             }
@@ -66,9 +70,9 @@ impl Runner {
         self.shared.relieved.store(relieved, Ordering::Relaxed);
     }
 
-    /// No device has anything on its way; see [`Nic::is_idle`].
+    /// No device has anything on its way; see [`Device::is_idle`].
     pub fn idle(&self) -> bool {
-        self.nics.iter().all(Nic::is_idle)
+        self.devices.iter().all(Device::is_idle)
     }
 
     /// Stops the thread. The devices keep their state, and their own time from now on.
@@ -82,8 +86,8 @@ impl Runner {
             if thread.join().is_err() {
                 tracing::error!("the thread of the software devices panicked");
             }
-            for nic in &self.nics {
-                nic.follow_clock(false);
+            for device in &self.devices {
+                device.follow_clock(false);
             }
         }
     }
@@ -102,14 +106,14 @@ impl Drop for Runner {
 /// caches to the other's and back, which costs more than the frame's whole way otherwise.
 #[derive(Clone, Debug, Default)]
 pub struct Hand {
-    receiving: Option<Nic>,
-    sending: Option<Nic>,
+    receiving: Option<Arc<dyn Device>>,
+    sending: Option<Arc<dyn Device>>,
 }
 
 impl Hand {
     /// For frames that come in through `receiving` and leave through `sending`. `None` stands for a
     /// device that nobody here has to step.
-    pub fn new(receiving: Option<&Nic>, sending: Option<&Nic>) -> Self {
+    pub fn new(receiving: Option<&Arc<dyn Device>>, sending: Option<&Arc<dyn Device>>) -> Self {
         Self {
             receiving: receiving.cloned(),
             sending: sending.cloned(),
@@ -120,25 +124,25 @@ impl Hand {
     /// happened.
     #[inline]
     pub fn receive(&self) -> bool {
-        let nic = self.receiving.as_ref();
-        nic.is_some_and(|nic| nic.try_step(Part::Receive))
+        let device = self.receiving.as_ref();
+        device.is_some_and(|device| device.try_step(Part::Receive))
     }
 
     /// Sends some of the frames that were handed over, unless another thread is at the device; true
     /// if anything happened.
     #[inline]
     pub fn send(&self) -> bool {
-        let nic = self.sending.as_ref();
-        nic.is_some_and(|nic| nic.try_step(Part::Transmit))
+        let device = self.sending.as_ref();
+        device.is_some_and(|device| device.try_step(Part::Transmit))
     }
 }
 
-fn run(nics: &[Nic], shared: &Shared) {
+fn run(devices: &[Arc<dyn Device>], shared: &Shared) {
     let mut quiet = 0;
     while !shared.stop.load(Ordering::Relaxed) {
         let mut busy = false;
-        for nic in nics {
-            busy |= nic.try_step(Part::Both);
+        for device in devices {
+            busy |= device.try_step(Part::Both);
         }
         if shared.relieved.load(Ordering::Relaxed) {
             thread::sleep(REST);

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::ops::Add;
+use std::time::Instant;
 
 /// Nanoseconds of the model's time since it was made.
 ///
@@ -44,6 +45,37 @@ impl Add for Nanos {
 impl fmt::Display for Nanos {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} ns", self.0)
+    }
+}
+
+/// Where a device's time comes from.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Clock {
+    /// Accesses, delays and steps.
+    Stepped,
+    /// The real clock, from this moment on, when the device's time was that.
+    Real(Instant, Nanos),
+}
+
+impl Clock {
+    /// The real clock from now on.
+    pub(crate) fn real(now: Nanos) -> Self {
+        Self::Real(Instant::now(), now)
+    }
+
+    pub(crate) fn is_stepped(self) -> bool {
+        matches!(self, Self::Stepped)
+    }
+
+    /// The time after `now`: `amount` later, or what the real clock says.
+    pub(crate) fn after(self, now: Nanos, amount: Nanos) -> Nanos {
+        match self {
+            Self::Stepped => now + amount,
+            Self::Real(start, base) => {
+                let passed = u64::try_from(start.elapsed().as_nanos()).unwrap_or(u64::MAX);
+                base + Nanos(passed)
+            }
+        }
     }
 }
 

@@ -15,6 +15,8 @@ pub enum Rule {
     UndefinedRegister,
     /// An access that is not one aligned 32-bit word.
     Misaligned,
+    /// An access of another width than the field's own.
+    Width,
     /// A reserved bit written with another value than the datasheet prescribes.
     ReservedBit,
     /// A write to a register that software only reads.
@@ -55,6 +57,7 @@ impl Rule {
         match self {
             Self::UndefinedRegister => "no register there",
             Self::Misaligned => "not one aligned 32-bit access",
+            Self::Width => "not an access of the field's own width",
             Self::ReservedBit => "reserved bits changed",
             Self::ReadOnly => "read-only register written",
             Self::WriteOnly => "write-only register read",
@@ -73,6 +76,19 @@ impl Rule {
             Self::NotImplemented => "not implemented by the model",
         }
     }
+}
+
+/// A rule that something breaks, whatever it is that breaks it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Refusal {
+    pub(crate) rule: Rule,
+    /// The state or the field that makes it wrong, in words.
+    pub(crate) why: &'static str,
+    pub(crate) section: &'static str,
+}
+
+pub(crate) const fn refusal(rule: Rule, why: &'static str, section: &'static str) -> Refusal {
+    Refusal { rule, why, section }
 }
 
 /// One thing software did that the datasheet forbids.

@@ -1,10 +1,12 @@
 //! Two devices, software ones on a thread of their own, and the driver's ports on them.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use barewire::{Link, Port, PortConfig, Statistics};
 use barewire_bus::{Backend, Host};
+use barewire_sim::device::Device as SimDevice;
 use barewire_sim::nic::Nic;
 use barewire_sim::runner::{Hand, Runner};
 
@@ -83,7 +85,11 @@ impl Bench {
     /// When a device can't be given the other's buffers.
     pub(super) fn lanes(&mut self, command: &Forward) -> Result<Vec<Lane>> {
         let [first, second] = &mut self.ports;
-        let [one, other] = self.devices.each_ref().map(Device::sim);
+        let sims = self.devices.each_ref().map(|device| {
+            let nic = device.sim().cloned();
+            nic.map(|nic| Arc::new(nic) as Arc<dyn SimDevice>)
+        });
+        let [one, other] = sims.each_ref().map(Option::as_ref);
         let hand = |receiving, sending| match command.mode {
             Mode::Poll => Hand::new(receiving, sending),
             Mode::Interrupt | Mode::Adaptive => Hand::default(),

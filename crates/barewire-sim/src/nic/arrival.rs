@@ -2,11 +2,11 @@
 
 use barewire_spec::ixgbe::descriptor::rx::{Status, rss_type};
 
-use super::checksum;
 use super::packet_buffer::Arrival;
-use super::parse::{Headers, Network, packet_type};
 use super::receive::Burst;
 use super::time_stamps;
+use crate::packet::checksum;
+use crate::packet::{Headers, Network, packet_type};
 
 /// The fields of a write-back's first word.
 const TYPE: u64 = 0x1FFF << 4;

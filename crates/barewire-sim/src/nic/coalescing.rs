@@ -8,14 +8,14 @@ use barewire_spec::ixgbe as spec;
 use barewire_spec::ixgbe::descriptor::rx::{Info, Status};
 use barewire_spec::ixgbe::{Rfctl, Rscctl, limits};
 
-use super::checksum;
 use super::delivery::{self, Delivery, MOST_BEFORE_TAG, Target, Trouble, write_back};
 use super::interrupt::Causes;
 use super::model::Model;
 use super::packet_buffer::Arrival;
-use super::parse::{Headers, Network, Transport, parse_again};
 use super::receive::Burst;
 use super::statistics::FCS;
+use crate::packet::checksum;
+use crate::packet::{Headers, Network, Transport, parse_again};
 
 /// The longest header: two tags, IPv6 and TCP with all its options.
 const HEADER_ROOM: usize = 14 + 8 + 40 + 60;

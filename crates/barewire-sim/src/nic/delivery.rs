@@ -6,11 +6,10 @@ use barewire_spec::ixgbe::descriptor::rx::{LegacyStatus, Status};
 
 use super::filter::Filter;
 use super::header_split::Division;
-use super::iommu::{Descriptor, Fault, Iommu};
 use super::packet_buffer::Arrival;
-use super::parse::parse_again;
 use super::queue::RxQueue;
-use super::window::Window;
+use crate::memory::{Descriptor, Fault, Iommu, Window};
+use crate::packet::parse_again;
 
 /// Bytes of a VLAN tag.
 const TAG: usize = 4;

@@ -6,10 +6,11 @@ use barewire_spec::ixgbe::{
 };
 
 use super::Device;
-use super::parse::{Headers, Tags};
 use super::registers::Registers;
-use super::rss::{Hash, KEY_BYTES, Toeplitz, hash};
+use super::rss::{Hash, hash};
 use super::steering::Steering;
+use crate::packet::{Headers, Tags};
+use crate::packet::{KEY_BYTES, Toeplitz};
 
 /// The broadcast address, the first byte lowest.
 const BROADCAST: u64 = 0xFFFF_FFFF_FFFF;

@@ -7,8 +7,8 @@ use barewire_spec::ixgbe::{Fdircmd, Fdirctrl, Fdirhash, Fdirm, fdircmd};
 
 use super::flow_hash::{Fields, hash};
 use super::model::Model;
-use super::parse::Headers;
 use super::registers::{Registers, Slot};
+use crate::packet::Headers;
 use crate::time::Nanos;
 use crate::violation::Rule;
 

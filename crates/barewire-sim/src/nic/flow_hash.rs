@@ -4,8 +4,8 @@ use barewire_spec::ixgbe as spec;
 use barewire_spec::ixgbe::Fdircmd;
 
 use super::flow_director::Masks;
-use super::parse::{Headers, Network, Transport};
 use super::registers::Registers;
+use crate::packet::{Headers, Network, Transport};
 
 /// The fields of a packet or of a filter, with what is ignored set to 0. Numbers are as people
 /// write them: the byte that is sent first is the highest.

@@ -3,7 +3,7 @@
 use barewire_spec::ixgbe::descriptor::rx::{Info, Status};
 use barewire_spec::ixgbe::{Psrtype, Srrctl, desctype};
 
-use super::parse::{Headers, Network, Transport};
+use crate::packet::{Headers, Network, Transport};
 
 /// Bytes of a unit of `SRRCTL.BSIZEHEADER`.
 const UNIT: usize = 64;

@@ -12,7 +12,7 @@ use barewire_spec::ixgbe::{Eicr, Eitr, Gpie, Register, Tcptimer, limits, link_sp
 use super::Nic;
 use super::model::Model;
 use super::registers::Slot;
-use super::vector_table::VectorTable;
+use crate::pci::VectorTable;
 use crate::time::Nanos;
 
 /// Takes the interrupts of a device.
@@ -112,7 +112,7 @@ impl Interrupts {
             waiting: 0,
             ready_at: [Nanos::ZERO; VECTORS],
             timer: None,
-            table: VectorTable::new(),
+            table: VectorTable::new(VECTORS),
         }
     }
 

@@ -1,29 +1,13 @@
-//! Copies of descriptor rings that lie in memory which can't be reached directly.
-//!
-//! A ring is worked on as words in memory. Where its memory is a file or belongs to a peer behind a
-//! socket, the device works on a copy: descriptors are fetched when the driver has handed them
-//! over, and what the device changed is written back after each piece of work, behind the frames
-//! that it is about.
-
-use std::sync::atomic::{AtomicU64, Ordering};
+//! When the copies of descriptor rings are fetched and written back ([`Mirror`]).
 
 use super::doorbell::{Direction, QUEUES};
-use super::iommu::{Descriptor, Fault, Hint, Iommu};
 use super::model::Model;
 use super::queue::{DESCRIPTOR, Ring};
+use crate::memory::{Fault, Hint, Iommu, Mirror};
 use crate::wire::widen;
 
 /// The most copies that are kept: one a queue.
 const MOST: usize = 2 * QUEUES;
-
-/// The copy of one ring.
-#[derive(Debug)]
-pub(super) struct Mirror {
-    base: u64,
-    pub(super) words: Box<[Descriptor]>,
-    /// What the memory itself holds.
-    clean: Box<[[u64; 2]]>,
-}
 
 /// How far a ring and its copy agree.
 #[derive(Clone, Copy, Debug)]
@@ -34,68 +18,6 @@ pub(super) struct Copied {
     asked: Option<u32>,
     /// Descriptors before this one are written back.
     flushed: u32,
-}
-
-impl Mirror {
-    fn new(base: u64, count: u32) -> Self {
-        let count = count as usize;
-        let empty = || [const { AtomicU64::new(0) }; 2];
-        Self {
-            base,
-            words: (0..count).map(|_| empty()).collect(),
-            clean: vec![[0; 2]; count].into(),
-        }
-    }
-
-    /// The descriptor at an address.
-    pub(super) fn index_of(&self, iova: u64) -> Option<usize> {
-        let offset = iova.wrapping_sub(self.base);
-        let index = usize::try_from(offset / DESCRIPTOR).ok()?;
-        (offset.is_multiple_of(DESCRIPTOR) && index < self.words.len()).then_some(index)
-    }
-
-    /// Whether it is a copy of anything from `start` to `last`.
-    pub(super) fn touches(&self, start: u64, last: u64) -> bool {
-        let end = self
-            .base
-            .saturating_add(widen(self.words.len()) * DESCRIPTOR);
-        self.base <= last && end > start
-    }
-
-    fn take_in(&mut self, first: usize, bytes: &[u8]) {
-        let words = self.words.get(first..).unwrap_or_default();
-        let clean = self.clean.get_mut(first..).unwrap_or_default();
-        let pairs = bytes.as_chunks::<16>().0;
-        for ((to, clean), from) in words.iter().zip(clean).zip(pairs) {
-            let halves = from.as_chunks::<8>().0;
-            for ((to, clean), from) in to.iter().zip(clean).zip(halves) {
-                *clean = u64::from_ne_bytes(*from);
-                to.store(*clean, Ordering::Relaxed);
-            }
-        }
-    }
-
-    /// The first run of changed descriptors in `from..to`: where it begins and its bytes. They
-    /// count as written back then.
-    fn changed(&mut self, from: usize, to: usize) -> Option<(usize, Vec<u8>)> {
-        let now = |words: &Descriptor| {
-            let [low, high] = words;
-            [low.load(Ordering::Relaxed), high.load(Ordering::Relaxed)]
-        };
-        let first = (from..to).find(|index| self.clean[*index] != now(&self.words[*index]))?;
-        let mut bytes = Vec::new();
-        for index in first..to {
-            let words = now(&self.words[index]);
-            if self.clean[index] == words {
-                break;
-            }
-            self.clean[index] = words;
-            for word in words {
-                bytes.extend_from_slice(&word.to_ne_bytes());
-            }
-        }
-        Some((first, bytes))
-    }
 }
 
 /// The descriptors from one up to another, as pieces that do not wrap.
@@ -240,11 +162,12 @@ impl Model {
 #[cfg(test)]
 mod tests {
     use std::sync::Arc;
+    use std::sync::atomic::Ordering;
 
     use barewire_dma::{DmaRegion, Pages};
 
-    use super::super::memory::{Access, Distant, Memory, Unanswered};
     use super::*;
+    use crate::memory::{Access, Distant, Memory, Unanswered};
 
     /// Memory that is asked for, and where it begins.
     #[derive(Debug)]

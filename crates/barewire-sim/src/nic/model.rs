@@ -1,19 +1,16 @@
 //! The state of one device and the passing of its time.
 
-use std::time::Instant;
-
 use barewire_spec::ixgbe as spec;
 use barewire_spec::ixgbe::{Hlreg0, Maxfrs, Rxctrl, Rxpbsize, limits};
 
 use super::clock::SystemTime;
 use super::coalescing::Coalescing;
-use super::config_space::ConfigSpace;
+use super::config_space::config_space;
 use super::doorbell::{Direction, Doorbells, QUEUES};
 use super::exceptions::{self, ExceptionLog, Subject};
 use super::filter::Filter;
 use super::flow_director::FlowDirector;
 use super::interrupt::{Causes, Interrupts, causes_of};
-use super::iommu::{Fault, Iommu};
 use super::link::Link;
 use super::packet_buffer::PacketBuffer;
 use super::pause::{PauseState, Pauses};
@@ -21,13 +18,16 @@ use super::queue::{RxQueue, TxQueue};
 use super::recall::Recall;
 use super::registers::Registers;
 use super::reset::Resets;
-use super::segmentation::FlagMasks;
 use super::spi::SerialEeprom;
 use super::statistics::Statistics;
 use super::time_stamps::Stamps;
 use super::trace::Trace;
 use super::{Device, NicConfig, eeprom};
-use crate::time::Nanos;
+use crate::device::Part;
+use crate::memory::{Fault, Iommu};
+use crate::packet::FlagMasks;
+use crate::pci::ConfigSpace;
+use crate::time::{Clock, Nanos};
 use crate::violation::{Rule, Violation, ViolationLog};
 use crate::wire::{Loopback, Wire};
 
@@ -38,23 +38,6 @@ const STEP: Nanos = Nanos(1_000);
 /// How many frames a step moves in each direction at most, so that accesses of the driver never
 /// wait long for the device.
 const BURST: usize = 64;
-
-/// Where the device's time comes from.
-#[derive(Clone, Copy, Debug)]
-enum Clock {
-    /// Accesses, delays and steps.
-    Stepped,
-    /// The real clock, from this moment on, when the device's time was that.
-    Real(Instant, Nanos),
-}
-
-/// What a step moves frames through.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Part {
-    Receive,
-    Transmit,
-    Both,
-}
 
 /// A change that the device makes by itself some time after it was asked to.
 #[derive(Clone, Copy, Debug)]
@@ -139,7 +122,7 @@ impl Model {
             log: ViolationLog::default(),
             exceptions: ExceptionLog::new(),
             registers: Registers::new(),
-            pci: ConfigSpace::new(&config),
+            pci: config_space(&config),
             iommu: Iommu::new(),
             wire,
             looped: None,
@@ -176,7 +159,7 @@ impl Model {
 
     /// Follows the real clock from now on.
     pub(super) fn follow_clock(&mut self) {
-        self.clock = Clock::Real(Instant::now(), self.now);
+        self.clock = Clock::real(self.now);
     }
 
     /// Has the time that another device has.
@@ -187,27 +170,17 @@ impl Model {
 
     /// Keeps its own time from now on.
     pub(super) fn keep_time(&mut self) {
-        self.look_at_clock();
+        self.now = self.clock.after(self.now, Nanos::ZERO);
         self.clock = Clock::Stepped;
     }
 
     pub(super) fn is_stepped(&self) -> bool {
-        matches!(self.clock, Clock::Stepped)
-    }
-
-    fn look_at_clock(&mut self) {
-        if let Clock::Real(start, base) = self.clock {
-            let passed = u64::try_from(start.elapsed().as_nanos()).unwrap_or(u64::MAX);
-            self.now = base + Nanos(passed);
-        }
+        self.clock.is_stepped()
     }
 
     /// Lets time pass, by the real clock or by `amount`, and does what falls due.
     pub(super) fn advance(&mut self, amount: Nanos) {
-        match self.clock {
-            Clock::Stepped => self.now = self.now + amount,
-            Clock::Real(..) => self.look_at_clock(),
-        }
+        self.now = self.clock.after(self.now, amount);
         if self.now >= self.next_event {
             self.due();
         }

@@ -2,10 +2,9 @@
 
 use barewire_spec::ixgbe::descriptor::tx::l4t;
 
-use super::checksum::{crc32c, internet};
 use super::queue::{Insertion, Packet};
-use super::refusal::{Refusal, refusal};
-use crate::violation::Rule;
+use crate::packet::checksum::{crc32c, internet};
+use crate::violation::{Refusal, Rule, refusal};
 
 const SECTION: &str = "82599 §7.2.5";
 const OUTSIDE: Refusal = refusal(Rule::Descriptor, "headers end outside the packet", SECTION);

@@ -1,8 +1,8 @@
 //! Descriptor rings as the device keeps them (82599 §7.1.9, §7.2.3.3).
 
 use super::header_split::Split;
-use super::iommu::{Descriptor, Fault, Hint, Iommu};
 use super::mirror::Copied;
+use crate::memory::{Descriptor, Fault, Hint, Iommu};
 
 /// Bytes of a descriptor.
 pub(super) const DESCRIPTOR: u64 = 16;

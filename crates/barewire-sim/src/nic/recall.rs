@@ -5,7 +5,7 @@
 //! next: it need not be parsed, filtered, hashed and summed again.
 
 use super::packet_buffer::Arrival;
-use super::parse::{Headers, Network, Transport};
+use crate::packet::{Headers, Network, Transport};
 
 /// Bytes that are compared: Ethernet, IPv4 without options, both ports, and the UDP length.
 const HEAD: usize = 40;
@@ -104,7 +104,7 @@ impl Recall {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::nic::parse::{Tags, parse};
+    use crate::packet::{Tags, parse};
 
     fn frame() -> Vec<u8> {
         let mut frame = vec![0; 60];

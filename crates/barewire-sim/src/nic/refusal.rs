@@ -2,19 +2,7 @@
 
 use barewire_spec::ixgbe::descriptor::tx::{ContextCommands, Data};
 
-use crate::violation::Rule;
-
-/// Why a descriptor is not allowed.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Refusal {
-    pub(super) rule: Rule,
-    pub(super) why: &'static str,
-    pub(super) section: &'static str,
-}
-
-pub(super) const fn refusal(rule: Rule, why: &'static str, section: &'static str) -> Refusal {
-    Refusal { rule, why, section }
-}
+use crate::violation::{Refusal, Rule, refusal};
 
 /// What an advanced data descriptor must not say, whatever the packet.
 #[inline]

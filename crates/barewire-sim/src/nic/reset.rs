@@ -102,7 +102,7 @@ impl Model {
 
     /// A function-level reset: the configuration space's settings are lost too.
     pub(super) fn function_reset(&mut self) {
-        self.pci = super::config_space::ConfigSpace::new(&self.config);
+        self.pci = super::config_space::config_space(&self.config);
         self.reset();
     }
 

@@ -5,10 +5,9 @@ use std::time::Duration;
 use super::Nic;
 use super::control::GONE;
 use super::doorbell::{Direction, QUEUES};
-use super::iommu::Refused;
-use super::memory::{Access, Memory};
 use super::model::Model;
 use super::registers::slot;
+use crate::memory::{Access, Memory, Refused};
 use crate::time::Nanos;
 use crate::violation::Rule;
 

@@ -4,8 +4,8 @@
 use barewire_spec::ixgbe as spec;
 use barewire_spec::ixgbe::{Etqf, Etqs, Ftqf, L34timir, Synqf, limits};
 
-use super::parse::{Headers, Network, Transport};
 use super::registers::Registers;
+use crate::packet::{Headers, Network, Transport};
 
 /// What a filter says of a frame.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -4,8 +4,8 @@ use barewire_spec::ixgbe as spec;
 use barewire_spec::ixgbe::{Rxmtrl, Tsyncrxctl, Tsynctxctl, tsync_type};
 
 use super::model::Model;
-use super::parse::{Headers, Transport};
 use super::registers::Registers;
+use crate::packet::{Headers, Transport};
 
 /// Which frames are stamped, decoded from registers.
 #[derive(Clone, Copy, Debug, Default)]

@@ -17,9 +17,9 @@ use barewire_spec::ixgbe::lookup;
 
 use super::Nic;
 use super::doorbell::Direction;
-use super::iommu::Hint;
 use super::model::Model;
 use super::queue::DESCRIPTOR;
+use crate::memory::Hint;
 use crate::time::Nanos;
 
 /// Descriptors of one queue that are shown of one step; a step moves fewer frames.

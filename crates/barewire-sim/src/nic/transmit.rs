@@ -9,17 +9,16 @@ use barewire_spec::ixgbe::limits;
 
 use super::exceptions::{self, Subject};
 use super::interrupt::Causes;
-use super::iommu::{Descriptor, Fault, Iommu};
 use super::model::{Model, Port};
 use super::offload;
 use super::queue::{Context, Insertion, Packet, TxQueue};
-use super::refusal::{self, Refusal};
+use super::refusal;
 use super::rings::FRAME_ROOM;
 use super::segmentation::{self, Segmentation};
 use super::statistics::{FCS, Statistics};
-use super::window::Window;
+use crate::memory::{Descriptor, Fault, Iommu, Window};
 use crate::time::Nanos;
-use crate::violation::Rule;
+use crate::violation::{Refusal, Rule};
 use crate::wire::Wire;
 
 /// The most descriptors of one queue that are read in one turn.

@@ -14,7 +14,7 @@ use super::interrupts;
 use super::pages::Look;
 use super::regions;
 use super::session::{Gone, Session};
-use crate::nic::MAX_MAPPINGS;
+use crate::memory::MAX_MAPPINGS;
 use crate::wire::widen;
 
 /// What a request is answered with.

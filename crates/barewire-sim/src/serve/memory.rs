@@ -12,7 +12,8 @@ use rustix::fs::{FileType, OFlags, fcntl_getfl, fstat, fstatfs};
 use rustix::io::Errno;
 
 use super::peer::Peer;
-use crate::nic::{Access, Distant, Memory, Nic, Refused, Unanswered};
+use crate::memory::{Access, Distant, Memory, Refused, Unanswered};
+use crate::nic::Nic;
 use crate::wire::widen;
 
 /// The file system of hugepages, whose files can be mapped but not written.

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use barewire_bus::vfio_user::{Command, Connection, DmaAccess, Kind, MAX_DATA, Message};
 use parking_lot::Mutex;
 
-use crate::nic::{Distant, Unanswered};
+use crate::memory::{Distant, Unanswered};
 use crate::wire::widen;
 
 /// Reads that may be under way or waiting to be used.

@@ -57,7 +57,7 @@ pub(crate) enum Memory {
 
 impl Memory {
     /// The same memory `bytes` further on.
-    pub(super) fn from(&self, bytes: usize) -> Self {
+    pub(crate) fn from(&self, bytes: usize) -> Self {
         match self {
             Self::Mapped(region, offset) => {
                 Self::Mapped(Arc::clone(region), offset.saturating_add(bytes))
@@ -68,7 +68,7 @@ impl Memory {
 
     /// The memory as words, if it is mapped and begins with a whole one.
     #[inline]
-    pub(super) fn words(&self, bytes: usize) -> Option<&[AtomicU64]> {
+    pub(crate) fn words(&self, bytes: usize) -> Option<&[AtomicU64]> {
         match self {
             Self::Mapped(region, offset) if offset.is_multiple_of(8) => region
                 .words()
@@ -79,7 +79,7 @@ impl Memory {
     }
 
     /// Asks for `count` bytes at `address`, if it has to be asked.
-    pub(super) fn prepare(&self, address: u64, count: usize) -> Result<(), Unanswered> {
+    pub(crate) fn prepare(&self, address: u64, count: usize) -> Result<(), Unanswered> {
         match self {
             Self::Mapped(..) => Ok(()),
             Self::Distant(distant) => distant.prepare(address, count),
@@ -87,7 +87,7 @@ impl Memory {
     }
 
     /// Reads at `offset`, which is `address` for the device.
-    pub(super) fn read(
+    pub(crate) fn read(
         &self,
         offset: usize,
         address: u64,
@@ -102,7 +102,7 @@ impl Memory {
     }
 
     /// Writes at `offset`, which is `address` for the device.
-    pub(super) fn write(&self, offset: usize, address: u64, from: &[u8]) -> Result<(), Unanswered> {
+    pub(crate) fn write(&self, offset: usize, address: u64, from: &[u8]) -> Result<(), Unanswered> {
         match self {
             Self::Mapped(region, first) => region
                 .device_write(first.saturating_add(offset), from)

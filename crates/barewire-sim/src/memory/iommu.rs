@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use barewire_dma::{DmaRegion, Iova};
 
-use super::memory::{Access, Memory, Unanswered};
+use super::backing::{Access, Memory, Unanswered};
 use super::mirror::Mirror;
 use super::window::Window;
 use crate::violation::Rule;
@@ -22,7 +22,7 @@ pub(crate) const MAX_MAPPINGS: usize = 65_535;
 
 /// Why an access failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Fault {
+pub(crate) enum Fault {
     /// Nothing is mapped at this address.
     Unmapped(u64),
     /// The access starts in a mapping and runs out of it at this address.
@@ -38,7 +38,7 @@ pub(super) enum Fault {
 
 impl Fault {
     /// The address, and the rule that was broken; none if it is not the driver's fault.
-    pub(super) fn rule(self) -> (Option<Rule>, u64) {
+    pub(crate) fn rule(self) -> (Option<Rule>, u64) {
         match self {
             Self::Unmapped(at) => (Some(Rule::Unmapped), at),
             Self::Past(at) => (Some(Rule::PastMapping), at),
@@ -67,13 +67,13 @@ pub(crate) enum Refused {
 }
 
 #[derive(Debug)]
-struct Entry {
+pub(super) struct Entry {
     start: u64,
     bytes: u64,
     access: Access,
     memory: Memory,
     /// It can be reached as words, both ways, with no further question.
-    direct: bool,
+    pub(super) direct: bool,
 }
 
 impl Entry {
@@ -103,7 +103,7 @@ impl Entry {
 
     /// Its words, if it can be reached directly.
     #[inline]
-    fn words(&self) -> &[AtomicU64] {
+    pub(super) fn words(&self) -> &[AtomicU64] {
         if self.direct {
             self.memory.words(self.length()).unwrap_or_default()
         } else {
@@ -131,25 +131,25 @@ impl Entry {
 }
 
 /// A descriptor as it lies in memory.
-pub(super) type Descriptor = [AtomicU64; 2];
+pub(crate) type Descriptor = [AtomicU64; 2];
 
 /// Remembers which entry the last access hit. Only a hint: it is checked at each use.
 #[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Hint(usize);
+pub(crate) struct Hint(usize);
 
 /// Address ranges and the memory behind them, sorted by address and disjoint.
 #[derive(Debug)]
-pub(super) struct Iommu {
+pub(crate) struct Iommu {
     entries: Vec<Entry>,
     next: u64,
     /// How many entries can't be reached directly.
     indirect: usize,
     /// Copies of the rings that lie in such entries.
-    pub(super) mirrors: Vec<Mirror>,
+    pub(crate) mirrors: Vec<Mirror>,
 }
 
 impl Iommu {
-    pub(super) fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self {
             entries: Vec::new(),
             next: FIRST,
@@ -160,7 +160,7 @@ impl Iommu {
 
     /// Maps a region at an address that was never used before, so that the use of an address
     /// after its unmapping is always noticed. `None` when the address space is used up.
-    pub(super) fn map(&mut self, region: &Arc<DmaRegion>) -> Option<Iova> {
+    pub(crate) fn map(&mut self, region: &Arc<DmaRegion>) -> Option<Iova> {
         let bytes = widen(region.len());
         let start = self.next;
         self.next = start
@@ -173,7 +173,7 @@ impl Iommu {
     }
 
     /// Maps memory where somebody else wants it.
-    pub(super) fn map_at(
+    pub(crate) fn map_at(
         &mut self,
         start: u64,
         bytes: u64,
@@ -204,7 +204,7 @@ impl Iommu {
     }
 
     /// Takes away the mapping that starts at `iova`.
-    pub(super) fn unmap(&mut self, iova: Iova) {
+    pub(crate) fn unmap(&mut self, iova: Iova) {
         let start = iova.get();
         let found = self
             .entries
@@ -216,7 +216,7 @@ impl Iommu {
 
     /// Takes away what is mapped of `bytes` from `start` on; mappings that reach beyond keep the
     /// rest. Nothing need be mapped there. Returns how many mappings it touched.
-    pub(super) fn unmap_range(&mut self, start: u64, bytes: u64) -> usize {
+    pub(crate) fn unmap_range(&mut self, start: u64, bytes: u64) -> usize {
         let Some(more) = bytes.checked_sub(1) else {
             return 0;
         };
@@ -247,7 +247,7 @@ impl Iommu {
     }
 
     /// Takes all mappings away.
-    pub(super) fn clear(&mut self) {
+    pub(crate) fn clear(&mut self) {
         self.entries.clear();
         self.indirect = 0;
         self.mirrors.clear();
@@ -255,19 +255,19 @@ impl Iommu {
 
     /// Whether there is memory that can't be reached directly.
     #[inline]
-    pub(super) fn has_indirect(&self) -> bool {
+    pub(crate) fn has_indirect(&self) -> bool {
         self.indirect > 0
     }
 
     /// Whether all of a range lies in one mapping that can be reached directly.
-    pub(super) fn is_direct(&self, hint: &mut Hint, iova: u64, bytes: u64) -> bool {
+    pub(crate) fn is_direct(&self, hint: &mut Hint, iova: u64, bytes: u64) -> bool {
         self.find(hint, iova)
             .is_ok_and(|(entry, _, left)| entry.direct && bytes <= left)
     }
 
     /// The mapping behind `iova`, the offset in it, and how many bytes follow there.
     #[inline]
-    fn find(&self, hint: &mut Hint, iova: u64) -> Result<(&Entry, usize, u64), Fault> {
+    pub(super) fn find(&self, hint: &mut Hint, iova: u64) -> Result<(&Entry, usize, u64), Fault> {
         if let Some(found) = self
             .entries
             .get(hint.0)
@@ -296,7 +296,7 @@ impl Iommu {
 
     /// The mapping that a hint is about; an empty one if there is none.
     #[inline]
-    pub(super) fn window(&self, hint: Hint) -> Window<'_> {
+    pub(crate) fn window(&self, hint: Hint) -> Window<'_> {
         self.entries
             .get(hint.0)
             .map_or_else(Window::default, |entry| {
@@ -306,7 +306,7 @@ impl Iommu {
 
     /// The two 64-bit words of the descriptor at `iova`.
     #[inline]
-    pub(super) fn descriptor(&self, hint: &mut Hint, iova: u64) -> Result<&Descriptor, Fault> {
+    pub(crate) fn descriptor(&self, hint: &mut Hint, iova: u64) -> Result<&Descriptor, Fault> {
         let (entry, offset, _) = self.find(hint, iova)?;
         words_from(entry.words(), offset)
             .first_chunk()
@@ -316,7 +316,7 @@ impl Iommu {
 
     /// The descriptors from `iova` on, as far as the mapping goes; none if nothing is mapped there.
     #[inline]
-    pub(super) fn descriptors(&self, hint: &mut Hint, iova: u64) -> &[Descriptor] {
+    pub(crate) fn descriptors(&self, hint: &mut Hint, iova: u64) -> &[Descriptor] {
         match self.find(hint, iova) {
             Ok((entry, offset, _)) if entry.direct => {
                 words_from(entry.words(), offset).as_chunks().0
@@ -339,7 +339,7 @@ impl Iommu {
 
     /// Reads `count` bytes at `iova` to the beginning of `into`, whose rest is then unspecified.
     #[cold]
-    pub(super) fn read(
+    pub(crate) fn read(
         &self,
         hint: &mut Hint,
         iova: u64,
@@ -356,7 +356,7 @@ impl Iommu {
 
     /// Writes `from` at `iova`, where a buffer of `buffer` bytes begins.
     #[cold]
-    pub(super) fn write(
+    pub(crate) fn write(
         &self,
         hint: &mut Hint,
         iova: u64,
@@ -371,7 +371,7 @@ impl Iommu {
     }
 
     /// Replaces the 32 bits at `iova`, a multiple of 4, in one atomic step.
-    pub(super) fn write32(&self, hint: &mut Hint, iova: u64, value: u32) -> Result<(), Fault> {
+    pub(crate) fn write32(&self, hint: &mut Hint, iova: u64, value: u32) -> Result<(), Fault> {
         let (entry, offset, _) = self.find(hint, iova & !7)?;
         if !entry.direct {
             let offset = offset.saturating_add(if iova & 4 == 0 { 0 } else { 4 });
@@ -395,7 +395,7 @@ impl Iommu {
     }
 
     /// Asks for all pieces of a range that have to be asked for.
-    fn prepare(&self, hint: &mut Hint, iova: u64, count: usize) -> Result<(), Fault> {
+    pub(crate) fn prepare(&self, hint: &mut Hint, iova: u64, count: usize) -> Result<(), Fault> {
         let mut at = iova;
         let mut rest = count;
         let mut result = Ok(());
@@ -414,7 +414,7 @@ impl Iommu {
 
     /// Reads bytes wherever they lie.
     #[cold]
-    pub(super) fn read_pieces(
+    pub(crate) fn read_pieces(
         &self,
         hint: &mut Hint,
         iova: u64,
@@ -439,7 +439,7 @@ impl Iommu {
 
     /// Writes bytes wherever they lie.
     #[cold]
-    pub(super) fn write_pieces(
+    pub(crate) fn write_pieces(
         &self,
         hint: &mut Hint,
         iova: u64,
@@ -460,7 +460,7 @@ impl Iommu {
     }
 
     /// Whether `bytes` from `iova` on are all mapped.
-    pub(super) fn covers(&self, iova: u64, bytes: u64) -> Result<(), Fault> {
+    pub(crate) fn covers(&self, iova: u64, bytes: u64) -> Result<(), Fault> {
         let mut hint = Hint::default();
         let mut at = iova;
         let mut rest = bytes;

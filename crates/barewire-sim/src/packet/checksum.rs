@@ -6,7 +6,7 @@ use super::parse::{Headers, Network, Transport};
 
 /// What the device found about a frame's checksums: bits of a write-back's status.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Verdict(pub(super) u64);
+pub(crate) struct Verdict(pub(crate) u64);
 
 impl Verdict {
     const IP: u64 = Status::new().with_ipcs(true).into_bits();
@@ -15,8 +15,13 @@ impl Verdict {
     const L4_WRONG: u64 = Status::new().with_l4e(true).into_bits();
     const UDP: u64 = Status::new().with_udpcs(true).into_bits();
 
+    /// The checksum of TCP, UDP or SCTP was checked and is right.
+    pub(crate) fn is_right(self) -> bool {
+        self.0 & Self::L4 != 0 && !self.is_wrong()
+    }
+
     #[inline]
-    pub(super) fn is_wrong(self) -> bool {
+    pub(crate) fn is_wrong(self) -> bool {
         self.0 & (Self::IP_WRONG | Self::L4_WRONG) != 0
     }
 }
@@ -67,7 +72,7 @@ fn is_right(total: u64) -> bool {
 }
 
 /// The checksum of some bytes and one more 16-bit number: the complement of their sum.
-pub(super) fn internet(bytes: &[u8], more: u16) -> u16 {
+pub(crate) fn internet(bytes: &[u8], more: u16) -> u16 {
     (!fold(sum(bytes) + in_packet(more))).swap_bytes()
 }
 
@@ -92,7 +97,7 @@ fn sctp(packet: &[u8]) -> u64 {
 
 /// Checks the checksums of a received frame.
 #[inline]
-pub(super) fn verify(frame: &[u8], headers: &Headers) -> Verdict {
+pub(crate) fn verify(frame: &[u8], headers: &Headers) -> Verdict {
     let mut found = 0;
     let l3 = usize::from(headers.l3);
     let addresses = match headers.network {
@@ -171,12 +176,12 @@ fn crc_on(table: &[u32; 256], before: u32, bytes: &[u8]) -> u32 {
 }
 
 /// The frame check sequence; its bytes follow the frame lowest first (IEEE 802.3 §3.2.9).
-pub(super) fn crc32(bytes: &[u8]) -> u32 {
+pub(crate) fn crc32(bytes: &[u8]) -> u32 {
     !crc_on(&ETHERNET, u32::MAX, bytes)
 }
 
 /// The checksum of SCTP; its bytes lie in the packet lowest first (RFC 9260 §6.8).
-pub(super) fn crc32c(bytes: &[u8]) -> u32 {
+pub(crate) fn crc32c(bytes: &[u8]) -> u32 {
     !crc_on(&CASTAGNOLI, u32::MAX, bytes)
 }
 

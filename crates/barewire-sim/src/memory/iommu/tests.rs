@@ -1,5 +1,5 @@
 use super::*;
-use crate::nic::window::BLOCK;
+use crate::memory::BLOCK;
 use barewire_dma::Pages;
 use proptest::prelude::*;
 

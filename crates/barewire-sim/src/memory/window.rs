@@ -6,7 +6,7 @@ use crate::wire::widen;
 
 /// The mapping that was hit last, looked up for a burst of accesses.
 #[derive(Clone, Copy, Default)]
-pub(super) struct Window<'a> {
+pub(crate) struct Window<'a> {
     start: u64,
     words: &'a [AtomicU64],
 }
@@ -14,7 +14,7 @@ pub(super) struct Window<'a> {
 impl<'a> Window<'a> {
     /// The words at `start`.
     #[inline]
-    pub(super) fn new(start: u64, words: &'a [AtomicU64]) -> Self {
+    pub(crate) fn new(start: u64, words: &'a [AtomicU64]) -> Self {
         Self { start, words }
     }
 
@@ -32,7 +32,7 @@ impl<'a> Window<'a> {
     /// Reads `count` bytes at `iova` to the beginning of `into`, whose rest is then unspecified.
     /// False if that can't be done here: `Iommu::read` can, or knows why not.
     #[inline]
-    pub(super) fn read(&self, iova: u64, into: &mut [u8], count: usize) -> bool {
+    pub(crate) fn read(&self, iova: u64, into: &mut [u8], count: usize) -> bool {
         // Whole blocks are cheap, and what is read too much is thrown away.
         let blocks = count.div_ceil(BLOCK);
         let Some(words) = self.words(iova, blocks * (BLOCK / 8)) else {
@@ -48,7 +48,7 @@ impl<'a> Window<'a> {
     /// Writes `from` at `iova`, where a buffer of `buffer` bytes begins. False if that can't be
     /// done here: `Iommu::write` can, or knows why not.
     #[inline]
-    pub(super) fn write(&self, iova: u64, from: &[u8], buffer: usize) -> bool {
+    pub(crate) fn write(&self, iova: u64, from: &[u8], buffer: usize) -> bool {
         // The word that the last bytes are in may be written as a whole if all of it belongs to
         // the buffer: until the descriptor is written back, the buffer is the device's.
         let count = from.len().div_ceil(8);
@@ -64,7 +64,7 @@ impl<'a> Window<'a> {
 }
 
 /// Bytes that are read at once.
-pub(super) const BLOCK: usize = 64;
+pub(crate) const BLOCK: usize = 64;
 
 /// Reads whole blocks: as many as fit both.
 #[inline]

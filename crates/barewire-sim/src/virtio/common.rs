@@ -1,0 +1,527 @@
+//! The modern interface: common configuration, interrupt status, notifications (VIRTIO §4.1.4).
+
+use barewire_spec::virtio::pci::common as spec;
+use barewire_spec::virtio::{feature, status};
+
+use super::config_space::{COMMON, DEVICE, ISR, MULTIPLIER, NOTIFY, NOTIFY_BYTES};
+use super::model::Model;
+use super::ring::Shape;
+use crate::violation::Rule;
+
+const LAYOUT: &str = "virtio 1.2 §4.1.4.3";
+const RULES: &str = "virtio 1.2 §4.1.4.3.2";
+
+/// A field of the common configuration.
+#[derive(Clone, Copy)]
+struct Field {
+    name: &'static str,
+    offset: u32,
+    width: u32,
+    /// The driver writes to it.
+    writable: bool,
+    /// It is about the selected queue.
+    of_queue: bool,
+}
+
+const fn field(
+    name: &'static str,
+    offset: u32,
+    width: u32,
+    writable: bool,
+    of_queue: bool,
+) -> Field {
+    Field {
+        name,
+        offset,
+        width,
+        writable,
+        of_queue,
+    }
+}
+
+/// The upper half of a 64-bit field.
+const HIGH: u32 = 4;
+
+const FIELDS: &[Field] = &[
+    field(
+        "device_feature_select",
+        spec::DEVICE_FEATURE_SELECT,
+        4,
+        true,
+        false,
+    ),
+    field("device_feature", spec::DEVICE_FEATURE, 4, false, false),
+    field(
+        "driver_feature_select",
+        spec::DRIVER_FEATURE_SELECT,
+        4,
+        true,
+        false,
+    ),
+    field("driver_feature", spec::DRIVER_FEATURE, 4, true, false),
+    field("config_msix_vector", spec::CONFIG_VECTOR, 2, true, false),
+    field("num_queues", spec::NUM_QUEUES, 2, false, false),
+    field("device_status", spec::STATUS, 1, true, false),
+    field(
+        "config_generation",
+        spec::CONFIG_GENERATION,
+        1,
+        false,
+        false,
+    ),
+    field("queue_select", spec::QUEUE_SELECT, 2, true, false),
+    field("queue_size", spec::QUEUE_SIZE, 2, true, true),
+    field("queue_msix_vector", spec::QUEUE_VECTOR, 2, true, true),
+    field("queue_enable", spec::QUEUE_ENABLE, 2, true, true),
+    field("queue_notify_off", spec::QUEUE_NOTIFY_OFF, 2, false, true),
+    field("queue_desc", spec::QUEUE_DESC, 4, true, true),
+    field("queue_desc (high)", spec::QUEUE_DESC + HIGH, 4, true, true),
+    field("queue_driver", spec::QUEUE_DRIVER, 4, true, true),
+    field(
+        "queue_driver (high)",
+        spec::QUEUE_DRIVER + HIGH,
+        4,
+        true,
+        true,
+    ),
+    field("queue_device", spec::QUEUE_DEVICE, 4, true, true),
+    field(
+        "queue_device (high)",
+        spec::QUEUE_DEVICE + HIGH,
+        4,
+        true,
+        true,
+    ),
+    field("queue_notify_data", spec::QUEUE_NOTIFY_DATA, 2, false, true),
+    field("queue_reset", spec::QUEUE_RESET, 2, true, true),
+];
+
+/// All ones of an access.
+pub(super) const fn ones(width: u32) -> u32 {
+    match width {
+        1 => 0xFF,
+        2 => 0xFFFF,
+        _ => u32::MAX,
+    }
+}
+
+/// The 16 bits of a narrow field; accesses were checked to have its width.
+fn narrow(value: u32) -> u16 {
+    u16::try_from(value & 0xFFFF).unwrap_or(0)
+}
+
+/// With another half.
+fn with_half(address: u64, high: bool, half: u32) -> u64 {
+    let half = u64::from(half);
+    if high {
+        address & 0xFFFF_FFFF | half << 32
+    } else {
+        address & !0xFFFF_FFFF | half
+    }
+}
+
+/// A half of an address.
+fn half(address: u64, high: bool) -> u32 {
+    let half = if high { address >> 32 } else { address };
+    u32::try_from(half & 0xFFFF_FFFF).unwrap_or(0)
+}
+
+/// Which address of a queue an offset is about, and which half.
+fn address_at(offset: u32) -> Option<(usize, bool)> {
+    let within = offset.checked_sub(spec::QUEUE_DESC)?;
+    let index = within / 8;
+    (index < 3).then_some((index as usize, within % 8 == HIGH))
+}
+
+impl Model {
+    /// Reads `width` bytes of the modern window: 1, 2 or 4.
+    pub(super) fn read_modern(&mut self, offset: u32, width: u32) -> u32 {
+        match offset {
+            _ if offset < COMMON + spec::BYTES_WITH_RESET => {
+                match self.find("read", offset - COMMON, width) {
+                    Some(field) => self.read_field(field),
+                    None => ones(width),
+                }
+            }
+            ISR if width == 1 => self.read_isr().into(),
+            DEVICE..NOTIFY => self.read_configuration(offset - DEVICE, width),
+            _ => {
+                self.undefined("read", offset, width, 0);
+                ones(width)
+            }
+        }
+    }
+
+    /// Writes `width` bytes of the modern window: 1, 2 or 4.
+    pub(super) fn write_modern(&mut self, offset: u32, width: u32, value: u32) {
+        match offset {
+            _ if offset < COMMON + spec::BYTES_WITH_RESET => {
+                if let Some(field) = self.find("write", offset - COMMON, width) {
+                    self.write_field(field, value);
+                }
+            }
+            DEVICE..NOTIFY => {
+                self.write_configuration(offset - DEVICE, width, value);
+            }
+            _ if (NOTIFY..NOTIFY + NOTIFY_BYTES).contains(&offset) => {
+                self.write_notify(offset - NOTIFY, width, value);
+            }
+            _ => self.undefined("write", offset, width, value),
+        }
+    }
+
+    fn undefined(&mut self, access: &'static str, offset: u32, width: u32, value: u32) {
+        self.violate(
+            Rule::UndefinedRegister,
+            || format!("{access} of {width} bytes at BAR4+{offset:#x}"),
+            value.into(),
+            String::new,
+            "virtio 1.2 §4.1.4",
+        );
+    }
+
+    /// The field that an access is about, if it has its width.
+    fn find(&mut self, access: &'static str, offset: u32, width: u32) -> Option<Field> {
+        let touched =
+            |field: &&Field| offset < field.offset + field.width && offset + width > field.offset;
+        let field = FIELDS.iter().find(touched).copied();
+        let Some(field) = field else {
+            self.undefined(access, offset, width, 0);
+            return None;
+        };
+        if field.offset != offset || field.width != width {
+            self.violate(
+                Rule::Width,
+                || format!("{access} of {}", field.name),
+                width.into(),
+                || format!("the field has {} bits", field.width * 8),
+                "virtio 1.2 §4.1.3.1",
+            );
+            return None;
+        }
+        Some(field)
+    }
+
+    fn read_field(&mut self, field: Field) -> u32 {
+        let queue = self.queues.get(usize::from(self.queue_select));
+        match field.offset {
+            spec::DEVICE_FEATURE_SELECT => self.device_feature_select,
+            spec::DEVICE_FEATURE => match self.device_feature_select {
+                0 => half(self.offered & !feature::ANY_LAYOUT, false),
+                1 => half(self.offered, true),
+                _ => 0,
+            },
+            spec::DRIVER_FEATURE_SELECT => self.driver_feature_select,
+            spec::DRIVER_FEATURE => match self.driver_feature_select {
+                0 => half(self.accepted, false),
+                1 => half(self.accepted, true),
+                _ => 0,
+            },
+            spec::CONFIG_VECTOR => self.interrupts.config_vector.into(),
+            spec::NUM_QUEUES => self.queue_count().into(),
+            spec::STATUS => self.read_status().into(),
+            spec::CONFIG_GENERATION => self.generation.into(),
+            spec::QUEUE_SELECT => self.queue_select.into(),
+            offset => {
+                let Some(queue) = queue else { return 0 };
+                match offset {
+                    spec::QUEUE_SIZE => queue.size.into(),
+                    spec::QUEUE_VECTOR => queue.vector.into(),
+                    spec::QUEUE_ENABLE => queue.enabled.into(),
+                    spec::QUEUE_NOTIFY_OFF | spec::QUEUE_NOTIFY_DATA => self.queue_select.into(),
+                    // A queue is reset at once.
+                    spec::QUEUE_RESET => 0,
+                    _ => address_at(offset)
+                        .map_or(0, |(index, high)| half(queue.addresses[index], high)),
+                }
+            }
+        }
+    }
+
+    fn write_field(&mut self, field: Field, value: u32) {
+        let what = || {
+            if field.of_queue {
+                format!("{}[{}]", field.name, self.queue_select)
+            } else {
+                field.name.to_owned()
+            }
+        };
+        let what = what();
+        if !field.writable {
+            self.violate(Rule::ReadOnly, || what, value.into(), String::new, RULES);
+            return;
+        }
+        if field.offset != spec::STATUS && self.during_reset(&what, value.into()) {
+            return;
+        }
+        match field.offset {
+            spec::DEVICE_FEATURE_SELECT => self.device_feature_select = value,
+            spec::DRIVER_FEATURE_SELECT => self.driver_feature_select = value,
+            spec::DRIVER_FEATURE => self.write_features(value),
+            spec::CONFIG_VECTOR => {
+                let vector = self.checked_vector(&what, narrow(value));
+                self.interrupts.config_vector = vector;
+            }
+            spec::STATUS => self.write_status(u8::try_from(value & 0xFF).unwrap_or(0)),
+            spec::QUEUE_SELECT => self.queue_select = narrow(value),
+            offset => self.write_queue(offset, &what, value),
+        }
+    }
+
+    fn write_features(&mut self, value: u32) {
+        if self.status & status::FEATURES_OK != 0 {
+            self.violate(
+                Rule::ForbiddenState,
+                || "driver_feature".into(),
+                value.into(),
+                || "FEATURES_OK is set".into(),
+                "virtio 1.2 §3.1.1",
+            );
+            return;
+        }
+        match self.driver_feature_select {
+            0 => self.accepted = with_half(self.accepted, false, value),
+            1 => self.accepted = with_half(self.accepted, true, value),
+            _ if value != 0 => self.violate(
+                Rule::ForbiddenValue,
+                || "driver_feature".into(),
+                value.into(),
+                || "there are no features above 63".into(),
+                "virtio 1.2 §2.2.1",
+            ),
+            _ => {}
+        }
+    }
+
+    /// A vector, or none where there is no such vector (VIRTIO §4.1.5.1.2).
+    pub(super) fn checked_vector(&mut self, what: &str, vector: u16) -> u16 {
+        let taken = self.vector(vector);
+        let vectors = self.interrupts.vectors;
+        if taken != vector {
+            self.violate(
+                Rule::ForbiddenValue,
+                || what.to_owned(),
+                vector.into(),
+                || format!("there are {vectors} vectors"),
+                "virtio 1.2 §4.1.5.1.2.2",
+            );
+        }
+        taken
+    }
+
+    /// A write to a field of the selected queue.
+    fn write_queue(&mut self, offset: u32, what: &str, value: u32) {
+        let number = self.queue_select;
+        let packed = self.agreed.has(feature::RING_PACKED);
+        let Some(queue) = self.queues.get(usize::from(number)) else {
+            self.violate(
+                Rule::UndefinedRegister,
+                || what.to_owned(),
+                value.into(),
+                || "there is no such queue".into(),
+                LAYOUT,
+            );
+            return;
+        };
+        let (enabled, most) = (queue.enabled, queue.most);
+        if offset == spec::QUEUE_ENABLE {
+            self.enable(number, what, value);
+            return;
+        }
+        if offset == spec::QUEUE_RESET {
+            self.reset_queue(number, what, value);
+            return;
+        }
+        if enabled {
+            self.violate(
+                Rule::ForbiddenState,
+                || what.to_owned(),
+                value.into(),
+                || "the queue is enabled".into(),
+                RULES,
+            );
+            // A vector can be changed nevertheless, and some do.
+            if offset != spec::QUEUE_VECTOR {
+                return;
+            }
+        }
+        if offset == spec::QUEUE_VECTOR {
+            let vector = self.checked_vector(what, narrow(value));
+            if let Some(queue) = self.queues.get_mut(usize::from(number)) {
+                queue.vector = vector;
+            }
+            return;
+        }
+        if offset == spec::QUEUE_SIZE {
+            let size = narrow(value);
+            let allowed = size > 0 && size <= most && (packed || size.is_power_of_two());
+            if !allowed {
+                self.violate(
+                    Rule::ForbiddenValue,
+                    || what.to_owned(),
+                    value.into(),
+                    || {
+                        if packed {
+                            format!("it must be 1 to {most}")
+                        } else {
+                            format!("it must be a power of 2 up to {most}")
+                        }
+                    },
+                    RULES,
+                );
+                return;
+            }
+            if let Some(queue) = self.queues.get_mut(usize::from(number)) {
+                queue.size = size;
+            }
+            return;
+        }
+        if let Some((index, high)) = address_at(offset)
+            && let Some(queue) = self.queues.get_mut(usize::from(number))
+        {
+            queue.addresses[index] = with_half(queue.addresses[index], high, value);
+        }
+    }
+
+    fn enable(&mut self, number: u16, what: &str, value: u32) {
+        let refuse = |model: &mut Self, rule, why: String, section| {
+            model.violate(rule, || what.to_owned(), value.into(), || why, section);
+        };
+        if value != 1 {
+            refuse(self, Rule::ForbiddenValue, "it must be 1".into(), RULES);
+            return;
+        }
+        if self.status & status::FEATURES_OK == 0 {
+            let why = "FEATURES_OK is not set".into();
+            refuse(self, Rule::ForbiddenState, why, "virtio 1.2 §3.1.1");
+            return;
+        }
+        let Some(queue) = self.queues.get(usize::from(number)) else {
+            return;
+        };
+        if queue.enabled {
+            let why = "the queue is enabled already".into();
+            refuse(self, Rule::ForbiddenState, why, RULES);
+            return;
+        }
+        let size = queue.size;
+        let packed = self.agreed.has(feature::RING_PACKED);
+        let count = u64::from(size);
+        let events = if self.agreed.has(feature::EVENT_IDX) {
+            2
+        } else {
+            0
+        };
+        let parts = if packed {
+            [
+                ("queue_desc", 16, 16 * count),
+                ("queue_driver", 4, 4),
+                ("queue_device", 4, 4),
+            ]
+        } else {
+            [
+                ("queue_desc", 16, 16 * count),
+                ("queue_driver", 2, 4 + 2 * count + events),
+                ("queue_device", 4, 4 + 8 * count + events),
+            ]
+        };
+        let section = if packed {
+            "virtio 1.2 §2.8.11"
+        } else {
+            "virtio 1.2 §2.7.1"
+        };
+        let addresses = queue.addresses;
+        for ((part, alignment, bytes), address) in parts.into_iter().zip(addresses) {
+            if !address.is_multiple_of(alignment) {
+                self.violate(
+                    Rule::RingGeometry,
+                    || format!("{part}[{number}]"),
+                    address,
+                    || format!("it must be a multiple of {alignment}"),
+                    section,
+                );
+                return;
+            }
+            if let Err(fault) = self.iommu.covers(address, bytes)
+                && let (Some(rule), at) = fault.rule()
+            {
+                self.violate(
+                    rule,
+                    || format!("{part}[{number}]"),
+                    at,
+                    || format!("{bytes} bytes from {address:#x} on must be mapped"),
+                    section,
+                );
+            }
+        }
+        self.start_queue(number, addresses);
+    }
+
+    /// Lets a queue run whose registers are right.
+    pub(super) fn start_queue(&mut self, number: u16, [descriptors, driver, device]: [u64; 3]) {
+        let agreed = self.agreed;
+        let shuffled = self.config.shuffled;
+        if let Some(queue) = self.queues.get_mut(usize::from(number)) {
+            let shape = Shape {
+                descriptors,
+                driver,
+                device,
+                size: queue.size,
+                indirect: agreed.has(feature::INDIRECT_DESC),
+                event_index: agreed.has(feature::EVENT_IDX),
+                in_order: agreed.has(feature::IN_ORDER),
+            };
+            queue.start(shape, agreed.has(feature::RING_PACKED), shuffled);
+        }
+    }
+
+    /// Resets a queue alone (VIRTIO §2.6.1).
+    fn reset_queue(&mut self, number: u16, what: &str, value: u32) {
+        let negotiated = self.agreed.has(feature::RING_RESET);
+        if !negotiated || value != 1 {
+            let why = if negotiated {
+                "it must be 1"
+            } else {
+                "the feature RING_RESET was not agreed on"
+            };
+            let rule = if negotiated {
+                Rule::ForbiddenValue
+            } else {
+                Rule::ForbiddenState
+            };
+            self.violate(rule, || what.to_owned(), value.into(), || why.into(), RULES);
+            return;
+        }
+        if self.waiting.map(barewire_spec::virtio::net::receive_queue) == Some(number) {
+            self.waiting = None;
+            self.counters.missed += 1;
+        }
+        if let Some(queue) = self.queues.get_mut(usize::from(number)) {
+            queue.reset();
+        }
+    }
+
+    /// A notification: the queue's number at the queue's place (VIRTIO §4.1.5.2).
+    fn write_notify(&mut self, offset: u32, width: u32, value: u32) {
+        let place = offset / MULTIPLIER;
+        if width != 2 || !offset.is_multiple_of(MULTIPLIER) {
+            self.violate(
+                Rule::Width,
+                || format!("queue_notify at {offset:#x}"),
+                value.into(),
+                || format!("{width} bytes; it has 16 bits"),
+                "virtio 1.2 §4.1.5.2",
+            );
+        }
+        if value != place {
+            self.violate(
+                Rule::ForbiddenValue,
+                || format!("queue_notify[{place}]"),
+                value.into(),
+                || "another queue's number".into(),
+                "virtio 1.2 §4.1.5.2",
+            );
+        }
+        self.notified(narrow(place));
+    }
+}

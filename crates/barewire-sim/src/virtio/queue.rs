@@ -1,0 +1,197 @@
+//! A queue: what its registers say, and its ring while it runs (VIRTIO §2.6, §4.1.4.3).
+
+use std::collections::VecDeque;
+
+use barewire_spec::virtio::{NO_VECTOR, QUEUE_SIZE_MAX};
+
+use super::ring::{Chain, Notes, Ring, Shape, Trouble};
+use crate::memory::Iommu;
+
+/// What a queue is for (VIRTIO §5.1.2).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Role {
+    /// Frames for the driver, of this pair.
+    Receive(u16),
+    /// Frames from the driver, of this pair.
+    Transmit(u16),
+    Control,
+    /// The device has the queue and the driver's features have no use for it.
+    None,
+}
+
+/// One queue.
+#[allow(clippy::struct_excessive_bools)] // independent facts
+#[derive(Debug)]
+pub(super) struct Queue {
+    /// The most descriptors it can have.
+    pub(super) most: u16,
+    pub(super) size: u16,
+    pub(super) vector: u16,
+    /// Addresses of the descriptors, of the driver's part and of the device's.
+    pub(super) addresses: [u64; 3],
+    pub(super) enabled: bool,
+    /// The ring can't be worked on until the queue is set up anew.
+    pub(super) broken: bool,
+    ring: Option<Ring>,
+    /// The driver has notified, and not everything is looked at.
+    work: bool,
+    /// The driver was asked to notify.
+    armed: bool,
+    /// Something was given back since the driver was last told.
+    untold: bool,
+    /// Buffers that were found and are not used yet.
+    ready: VecDeque<Chain>,
+    /// Chains whose memory is used again.
+    spare: Vec<Chain>,
+    /// Every second buffer is used before the first.
+    shuffled: bool,
+    pub(super) notes: Notes,
+}
+
+impl Queue {
+    pub(super) fn new(most: u16) -> Self {
+        let most = most.min(QUEUE_SIZE_MAX);
+        Self {
+            most,
+            size: most,
+            vector: NO_VECTOR,
+            addresses: [0; 3],
+            enabled: false,
+            broken: false,
+            ring: None,
+            work: false,
+            armed: true,
+            untold: false,
+            ready: VecDeque::new(),
+            spare: Vec::new(),
+            shuffled: false,
+            notes: Notes::default(),
+        }
+    }
+
+    /// As after a reset.
+    pub(super) fn reset(&mut self) {
+        *self = Self::new(self.most);
+    }
+
+    /// Lets the queue run.
+    pub(super) fn start(&mut self, shape: Shape, packed: bool, shuffled: bool) {
+        let ring = if packed {
+            Ring::packed(shape)
+        } else {
+            Ring::split(shape)
+        };
+        self.ring = Some(ring);
+        self.enabled = true;
+        self.shuffled = shuffled && !shape.in_order;
+    }
+
+    /// The driver has notified.
+    pub(super) fn notify(&mut self) {
+        self.work = true;
+    }
+
+    pub(super) fn runs(&self) -> bool {
+        self.enabled && !self.broken
+    }
+
+    /// Whether there is anything to look at.
+    pub(super) fn has_work(&self) -> bool {
+        self.runs() && (self.work || !self.ready.is_empty())
+    }
+
+    fn fetch(&mut self, memory: &Iommu) -> Result<Option<Chain>, Trouble> {
+        let Some(ring) = &mut self.ring else {
+            return Ok(None);
+        };
+        if !self.work || self.broken {
+            return Ok(None);
+        }
+        let mut chain = self.spare.pop().unwrap_or_default();
+        loop {
+            match ring.fetch(memory, &mut self.notes, &mut chain) {
+                Ok(true) => break,
+                Ok(false) => {}
+                Err(trouble) => {
+                    self.spare.push(chain);
+                    return Err(trouble);
+                }
+            }
+            if self.armed {
+                // It was looked once more after the driver had been asked to notify.
+                self.work = false;
+                self.spare.push(chain);
+                return Ok(None);
+            }
+            ring.ask_to_be_notified(memory, true)?;
+            self.armed = true;
+        }
+        if self.armed {
+            ring.ask_to_be_notified(memory, false)?;
+            self.armed = false;
+        }
+        Ok(Some(chain))
+    }
+
+    /// Finds buffers until they have room for `bytes`. False if there are not enough.
+    pub(super) fn find_room(&mut self, memory: &Iommu, bytes: u64) -> Result<bool, Trouble> {
+        let mut room: u64 = self.ready.iter().map(|chain| chain.writable).sum();
+        while self.ready.is_empty() || room < bytes {
+            let Some(chain) = self.fetch(memory)? else {
+                return Ok(false);
+            };
+            room += chain.writable;
+            self.ready.push_back(chain);
+            if self.shuffled
+                && self.ready.len() == 1
+                && let Some(second) = self.fetch(memory)?
+            {
+                room += second.writable;
+                self.ready.push_front(second);
+            }
+        }
+        Ok(true)
+    }
+
+    /// How many buffers are found and not used.
+    pub(super) fn found(&self) -> usize {
+        self.ready.len()
+    }
+
+    /// The next buffer, if there is one.
+    pub(super) fn take(&mut self, memory: &Iommu) -> Result<Option<Chain>, Trouble> {
+        let found = self.find_room(memory, 0)?;
+        Ok(self.ready.pop_front().filter(|_| found))
+    }
+
+    /// A buffer that was taken and can't be used yet.
+    pub(super) fn put_back(&mut self, chain: Chain) {
+        self.ready.push_front(chain);
+    }
+
+    /// Gives a buffer back to the driver, with `written` bytes in it.
+    pub(super) fn give_back(
+        &mut self,
+        memory: &Iommu,
+        chain: Chain,
+        written: u32,
+    ) -> Result<(), Trouble> {
+        if let Some(ring) = &mut self.ring {
+            self.untold = true;
+            ring.give_back(memory, &chain, written)?;
+        }
+        self.spare.push(chain);
+        Ok(())
+    }
+
+    /// Shows the driver what was given back; whether it wants an interrupt for it.
+    pub(super) fn publish(&mut self, memory: &Iommu) -> Result<bool, Trouble> {
+        let Some(ring) = self.ring.as_mut().filter(|_| self.untold && !self.broken) else {
+            return Ok(false);
+        };
+        ring.publish(memory)?;
+        let wanted = ring.wants_interrupt(memory, &mut self.notes)?;
+        self.untold = false;
+        Ok(wanted)
+    }
+}

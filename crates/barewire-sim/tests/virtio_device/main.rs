@@ -1,0 +1,9 @@
+//! The software virtio device against programs that follow the specification step by step, and
+//! against ones that don't.
+#![allow(missing_docs, clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+#![allow(clippy::cast_possible_truncation)] // numbers of a test
+
+mod control;
+mod program;
+mod registers;
+mod rings;

@@ -116,7 +116,7 @@ impl RxQueue {
     }
 
     /// Asks for a signal as soon as a frame is there, and says whether to wait for it: false if
-    /// frames are there already.
+    /// frames are there already, or if the pool has no buffer left to receive one.
     ///
     /// The signal makes the queue's file descriptor readable ([`AsFd`]), so a queue can be waited
     /// for with `poll`, `epoll` and everything built on them: receive until nothing comes, arm, and

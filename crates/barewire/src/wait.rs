@@ -117,18 +117,15 @@ pub fn wait_any<'a>(
     queues: impl IntoIterator<Item = &'a mut RxQueue>,
     limit: Option<Duration>,
 ) -> Result<bool, Error> {
-    let mut armed = Vec::new();
+    let mut events = Vec::new();
     for queue in queues {
         if !queue.arm()? {
             return Ok(true);
         }
-        armed.push(&*queue);
+        let armed: &'a RxQueue = queue;
+        events.push(PollFd::from_borrowed_fd(armed.as_fd(), PollFlags::IN));
     }
     let limit = limit.and_then(|limit| Timespec::try_from(limit).ok());
-    let mut events: Vec<_> = armed
-        .iter()
-        .map(|queue| PollFd::from_borrowed_fd(queue.as_fd(), PollFlags::IN))
-        .collect();
     match poll(&mut events, limit.as_ref()) {
         Ok(ready) => Ok(ready > 0),
         Err(rustix::io::Errno::INTR) => Ok(false),

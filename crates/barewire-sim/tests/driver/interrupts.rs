@@ -69,6 +69,38 @@ fn a_frame_that_came_before_the_arming_is_not_slept_over() {
 }
 
 #[test]
+fn nobody_sleeps_while_the_device_has_no_buffer_to_receive_into() {
+    let buffers = 64;
+    let mut lab = Lab::new(&PortConfig {
+        rx_ring: 64,
+        buffers: Some(buffers),
+        ..interrupting()
+    });
+    // the program keeps what comes until the pool is empty
+    let mut kept = Batch::new(buffers);
+    for seed in 0..64 {
+        lab.hand.offer(frame(60, seed));
+    }
+    for _ in 0..8 {
+        lab.settle();
+        lab.rx[0].receive(&mut kept).unwrap();
+    }
+    assert!(lab.rx[0].counters().starved > 0);
+    assert!(!lab.rx[0].arm().unwrap(), "no signal would ever come");
+    // buffers that are back are given to the device by the next look
+    kept.clear();
+    lab.rx[0].receive(&mut kept).unwrap();
+    lab.settle();
+    while lab.rx[0].receive(&mut kept).unwrap() > 0 {
+        kept.clear();
+    }
+    assert!(lab.rx[0].arm().unwrap());
+    lab.hand.offer(frame(60, 100));
+    lab.settle();
+    assert!(signalled(&lab.rx[0]));
+}
+
+#[test]
 fn every_queue_has_an_event_of_its_own() {
     let queues = 5;
     let mut lab = Lab::new(&PortConfig {

@@ -276,7 +276,10 @@ impl IxgbeRx {
     pub(crate) fn arm(&mut self) -> Result<bool, Error> {
         let card = self.device.card();
         card.arm(self.interrupts, self.index, &self.event)?;
-        Ok(!self.status(0).dd())
+        // without a buffer the device has nothing to write a frame to, and would never signal; what
+        // lies behind the tail is not the device's
+        let has_buffers = self.ring.lent() > 1;
+        Ok(has_buffers && !self.status(0).dd())
     }
 
     /// What is signalled once the queue was armed and a frame has arrived.

@@ -50,6 +50,13 @@ impl Generator {
         self
     }
 
+    /// Begins when the NIC has room for the first time: not before somebody receives.
+    #[must_use]
+    pub fn from_first_room(mut self) -> Self {
+        self.gate.wait();
+        self
+    }
+
     /// Ends after `frames` frames.
     #[must_use]
     pub const fn limit(mut self, frames: u64) -> Self {
@@ -122,6 +129,21 @@ mod tests {
         assert!(generator.idle());
         assert_eq!(generator.control().counters().offered.get(), 7);
         assert_eq!(generator.control().counters().offered_bytes.get(), 420);
+    }
+
+    #[test]
+    fn an_open_loop_may_wait_until_somebody_receives() {
+        let pattern = Pattern::new(1);
+        let rate = "1Mpps".parse().unwrap();
+        let mut open = Generator::new(&pattern).rate(rate).from_first_room();
+        assert!(collect(&mut open, Nanos::ZERO, false).is_empty());
+        assert!(collect(&mut open, Nanos::from_millis(5), false).is_empty());
+        // its clock starts with the first room, and then it asks no more
+        let begin = Nanos::from_millis(9);
+        assert_eq!(collect(&mut open, begin, true).len(), 1);
+        let soon = Nanos(begin.0 + 10_000);
+        assert_eq!(collect(&mut open, soon, false).len(), 10);
+        assert_eq!(open.control().counters().forfeited_nanos.get(), 0);
     }
 
     #[test]

@@ -62,6 +62,8 @@ fn earned(rate: Rate, time: Nanos) -> u128 {
 #[derive(Clone, Debug, Default)]
 pub(super) struct Gate {
     pacer: Option<Pacer>,
+    /// Nothing is due before there was room once.
+    waits: bool,
 }
 
 impl Gate {
@@ -70,8 +72,17 @@ impl Gate {
         self.pacer = Some(Pacer::new(rate, DEFAULT_CATCH_UP));
     }
 
+    /// From now on closed until there was room once.
+    pub(super) fn wait(&mut self) {
+        self.waits = true;
+    }
+
     /// True if a frame may be offered at `now`.
     pub(super) fn open(&mut self, now: Nanos, room: bool, counters: &SourceCounters) -> bool {
+        self.waits &= !room;
+        if self.waits {
+            return false;
+        }
         let Some(pacer) = &mut self.pacer else {
             return room;
         };

@@ -135,7 +135,8 @@ fn generator(traffic: &Traffic) -> Plugged {
     if let Some(destination) = traffic.destination {
         pattern = pattern.destination(destination);
     }
-    let mut source = Generator::new(&pattern);
+    // nobody can say when the driver on the other side will be ready
+    let mut source = Generator::new(&pattern).from_first_room();
     if let Some(rate) = traffic.rate {
         source = source.rate(rate);
     }

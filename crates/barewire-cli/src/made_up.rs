@@ -40,6 +40,13 @@ impl Tree {
         card.file("driver_override", "(null)");
         card
     }
+
+    /// The command register in a device's configuration space.
+    pub(crate) fn command(&self, address: &str) -> u16 {
+        let path = format!("sys/bus/pci/devices/{address}/config");
+        let space = fs::read(self.root.path().join(path)).unwrap();
+        u16::from_le_bytes([space[4], space[5]])
+    }
 }
 
 /// A device in a [`Tree`].
@@ -57,6 +64,15 @@ impl Card<'_> {
     pub(crate) fn file(&self, name: &str, text: &str) {
         let path = format!("sys/bus/pci/devices/{}/{name}", self.address);
         self.tree.write(&path, &format!("{text}\n"));
+    }
+
+    /// Configuration space with this command register, and without capabilities.
+    pub(crate) fn configuration(&self, device: u16, command: u16) {
+        let mut space = [0; 4096];
+        space[..2].copy_from_slice(&0x8086u16.to_le_bytes());
+        space[2..4].copy_from_slice(&device.to_le_bytes());
+        space[4..6].copy_from_slice(&command.to_le_bytes());
+        fs::write(self.folder().join("config"), space).unwrap();
     }
 
     pub(crate) fn driver(&self, name: &str) -> &Self {

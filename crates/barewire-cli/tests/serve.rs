@@ -208,6 +208,24 @@ fn what_cannot_be_served_is_refused_by_name_and_leaves_nothing() {
     assert_eq!(serve(&["--wire", &own_end]).status.code(), Some(2));
 }
 
+#[test]
+fn frames_of_served_cards_are_waited_for() {
+    const FRAMES: u64 = 10_000;
+    for mode in ["interrupt", "adaptive"] {
+        let place = Place::new();
+        let wire = format!("generator:packets={FRAMES}");
+        let [a, b] =
+            ["a", "b"].map(|name| Served::start(&place.path(name), &["--wire", &wire, "--strict"]));
+        let (first, second) = (place.port("a"), place.port("b"));
+        forwarded(&first, &second, FRAMES, &["--mode", mode]);
+        for served in [a, b] {
+            let (status, report, said) = served.end("TERM");
+            assert!(status.success(), "{report} {said}");
+            assert_eq!(count(&report, "wire", "delivered"), FRAMES, "{report}");
+        }
+    }
+}
+
 /// Forwards `packets` frames from each of the two ports to the other.
 fn forwarded(a: &str, b: &str, packets: u64, more: &[&str]) -> Value {
     let packets = packets.to_string();
@@ -424,21 +442,29 @@ fn a_client_that_talks_nonsense_does_no_harm() {
 }
 
 #[test]
-fn a_server_that_is_killed_is_an_error_that_names_it() {
-    let place = Place::new();
-    let served = Served::start(&place.path("a"), &["--wire", "generator"]);
-    let port = place.port("a");
-    let mut forwarding = command(&["forward", "-d", "60", &port, "sim"])
-        .spawn()
-        .unwrap();
-    let mut lines = BufReader::new(forwarding.stdout.take().unwrap()).lines();
-    // it runs when the first line of progress is there
-    assert!(lines.any(|line| line.unwrap().contains("Mpps")));
-    served.signal("KILL");
-    for line in lines {
-        line.unwrap();
+fn a_server_that_is_killed_is_an_error_that_names_it_and_the_other_port_goes_on() {
+    for mode in ["poll", "adaptive"] {
+        let place = Place::new();
+        let serve = |name: &str| Served::start(&place.path(name), &["--wire", "generator"]);
+        let (killed, mut other) = (serve("a"), serve("b"));
+        let (a, b) = (place.port("a"), place.port("b"));
+        let mut forwarding = command(&["forward", "-d", "4", "--mode", mode, &a, &b])
+            .spawn()
+            .unwrap();
+        let mut lines = BufReader::new(forwarding.stdout.take().unwrap()).lines();
+        // it runs when the first line of progress is there
+        assert!(lines.any(|line| line.unwrap().contains("Mpps")));
+        killed.signal("KILL");
+        // a second later the loss is known
+        assert!(lines.any(|line| line.unwrap().contains("Mpps")));
+        let then = count(&other.status(), "wire", "offered");
+        for line in lines {
+            line.unwrap();
+        }
+        let output = forwarding.wait_with_output().unwrap();
+        assert_eq!(output.status.code(), Some(1));
+        let said = stderr(&output);
+        assert!(said.contains(&a) && !said.contains(&b), "{said}");
+        assert!(count(&other.status(), "wire", "offered") > then);
     }
-    let output = forwarding.wait_with_output().unwrap();
-    assert_eq!(output.status.code(), Some(1));
-    assert!(stderr(&output).contains(&port), "{}", stderr(&output));
 }

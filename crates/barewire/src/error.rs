@@ -66,7 +66,7 @@ pub enum Error {
         what: String,
     },
     /// Memory for the device.
-    #[error("{device}: {source}")]
+    #[error("{}{source}", whose(device, source))]
     Dma {
         /// The device's name.
         device: String,
@@ -128,5 +128,13 @@ impl Error {
             device: device.to_owned(),
             source,
         }
+    }
+}
+
+/// The device's name before an error that does not say it itself.
+fn whose(device: &str, source: &DmaError) -> String {
+    match source {
+        DmaError::Map { .. } => String::new(),
+        _ => format!("{device}: "),
     }
 }

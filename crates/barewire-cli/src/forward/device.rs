@@ -1,4 +1,4 @@
-//! What a PORT names: a device, and how its port is opened.
+//! What a PORT names: a device, how it is reached, and how its port is opened.
 //!
 //! A new kind of PORT is a variant here and in [`PortName`]; nothing else of the program knows how a
 //! device is reached.
@@ -6,10 +6,10 @@
 use std::path::PathBuf;
 
 use anyhow::Result;
-use barewire::{BusError, Error, Port, PortConfig, driver_for};
+use barewire::{BusError, DmaError, Error, Port, PortConfig, driver_for};
 use barewire_bus::vfio_user::RemoteFunction;
-use barewire_bus::{Backend, Host, PciAddress};
-use barewire_sim::nic::{Nic, NicConfig};
+use barewire_bus::{Backend, Host, HostFunction, PciAddress};
+use barewire_sim::nic::{Nic, NicConfig, NicFunction};
 
 use super::far_end::Plug;
 use crate::port_name::PortName;
@@ -45,23 +45,21 @@ impl Device {
         }
     }
 
-    /// Opens the device's port.
+    /// Gets hold of the device. One of this machine's does no DMA from then on, whatever a program
+    /// that was killed has left it doing.
     ///
     /// # Errors
-    /// What the bus or the driver says, with a remedy where there is one.
-    pub(super) fn open(&self, config: &PortConfig) -> Result<Port> {
-        let port = match self {
-            Self::Sim(nic) => Port::open(nic.function(), config),
-            Self::Served(path) => {
-                Port::open(RemoteFunction::connect(path).map_err(Error::from)?, config)
-            }
-            Self::Pci(host, address, backend) => {
-                check_driver(host, *address)?;
-                let function = host.open(*address, *backend).map_err(Error::from)?;
-                Port::open(function, config)
-            }
+    /// What the bus says, with a remedy where there is one.
+    pub(super) fn reach(&self) -> Result<Reached> {
+        let reached = match self {
+            Self::Sim(nic) => Ok(Reached::Sim(nic.function())),
+            Self::Served(path) => RemoteFunction::connect(path)
+                .map(Reached::Served)
+                .map_err(Error::from),
+            Self::Pci(host, address, backend) => check_driver(host, *address)
+                .and_then(|()| Ok(Reached::Pci(host.open(*address, *backend)?))),
         };
-        port.map_err(with_remedy)
+        reached.map_err(with_remedy)
     }
 
     /// The device, if it is software of this program.
@@ -82,6 +80,28 @@ impl Device {
     }
 }
 
+/// A device that this program has.
+pub(super) enum Reached {
+    Sim(NicFunction),
+    Served(RemoteFunction),
+    Pci(HostFunction),
+}
+
+impl Reached {
+    /// Opens the device's port.
+    ///
+    /// # Errors
+    /// What the driver says, with a remedy where there is one.
+    pub(super) fn open(self, config: &PortConfig) -> Result<Port> {
+        let port = match self {
+            Self::Sim(function) => Port::open(function, config),
+            Self::Served(function) => Port::open(function, config),
+            Self::Pci(function) => Port::open(function, config),
+        };
+        port.map_err(with_remedy)
+    }
+}
+
 /// Refuses a device that no driver knows, before anything of it is touched.
 fn check_driver(host: &Host, address: PciAddress) -> Result<(), Error> {
     let device = host.device(address)?;
@@ -99,6 +119,11 @@ fn check_driver(host: &Host, address: PciAddress) -> Result<(), Error> {
 /// What the user can do about it.
 pub(super) fn with_remedy(error: Error) -> anyhow::Error {
     let remedy = match &error {
+        // it says itself what would help
+        Error::Dma {
+            source: DmaError::Map { .. },
+            ..
+        } => None,
         Error::Dma { .. } => Some("try a smaller --ring or fewer --queues"),
         Error::Bus(BusError::NoBar { .. }) => Some("is it a network card?"),
         _ => None,

@@ -1,6 +1,7 @@
 //! Ports that are lost while frames are forwarded.
 
 use std::sync::OnceLock;
+use std::thread;
 
 use barewire::Error;
 
@@ -41,9 +42,37 @@ impl Losses {
     }
 }
 
+/// Closes what belongs to a lost port on a thread of its own: the kernel may try for a minute to
+/// reset a device that does not answer, and the other port is to go on meanwhile.
+pub(super) fn close_aside(part: impl Send + 'static) {
+    let closing = thread::Builder::new()
+        .name("closing".to_owned())
+        .spawn(move || drop(part));
+    if let Err(error) = closing {
+        tracing::debug!(%error, "no thread to close the device on");
+    }
+}
+
 #[cfg(test)]
 mod tests {
+    use std::sync::mpsc;
+
     use super::*;
+
+    #[test]
+    fn nobody_waits_for_what_is_closed() {
+        struct Slow(mpsc::Receiver<()>, mpsc::Sender<()>);
+        impl Drop for Slow {
+            fn drop(&mut self) {
+                self.0.recv().unwrap();
+                self.1.send(()).unwrap();
+            }
+        }
+        let (go, gone) = (mpsc::channel(), mpsc::channel());
+        close_aside(Slow(go.1, gone.0));
+        go.0.send(()).unwrap();
+        gone.1.recv().unwrap();
+    }
 
     #[test]
     fn the_first_reason_counts() {

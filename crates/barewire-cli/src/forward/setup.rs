@@ -10,9 +10,9 @@ use barewire_sim::device::Device as SimDevice;
 use barewire_sim::nic::Nic;
 use barewire_sim::runner::{Hand, Runner};
 
-use super::device::{Device, with_remedy};
+use super::device::{Device, Reached, with_remedy};
 use super::far_end::Plugs;
-use super::losses::Losses;
+use super::losses::{Losses, close_aside};
 use super::worker::Lane;
 use crate::arguments::{Forward, Mode, Switch};
 use crate::port_name::PortName;
@@ -59,11 +59,11 @@ impl Bench {
         let nics: Vec<Nic> = devices.iter().filter_map(Device::sim).cloned().collect();
         let runner = (!nics.is_empty()).then(|| Runner::start(nics)).transpose();
         let runner = runner.context("cannot start the software cards")?;
-        let [first, second] = &devices;
-        let ports = [
-            open(command, first, name(0).label(0))?,
-            open(command, second, name(1).label(1))?,
-        ];
+        let ports = open_both(
+            command,
+            &devices,
+            [0, 1].map(|position| name(position).label(position)),
+        )?;
         Ok(Self {
             ports,
             runner,
@@ -164,16 +164,15 @@ impl OpenPort {
 
     /// Takes its counters down. A port that is lost is closed, and keeps those it had.
     fn look(&mut self, position: usize, losses: &Losses) {
-        if losses.is_lost(position) {
-            self.port = None;
-        }
-        match self.port.as_mut().map(Port::statistics) {
-            Some(Ok(counted)) => self.counted = counted,
-            Some(Err(error)) => {
-                losses.lose(position, error);
-                self.port = None;
+        if !losses.is_lost(position) {
+            match self.port.as_mut().map(Port::statistics) {
+                Some(Ok(counted)) => self.counted = counted,
+                Some(Err(error)) => losses.lose(position, error),
+                None => {}
             }
-            None => {}
+        }
+        if losses.is_lost(position) {
+            self.port.take().into_iter().for_each(close_aside);
         }
     }
 
@@ -186,7 +185,20 @@ impl OpenPort {
     }
 }
 
-fn open(command: &Forward, device: &Device, label: String) -> Result<OpenPort> {
+/// Opens the ports when both devices are quiet: memory that the first is given may be what the
+/// second was left writing to by a program that was killed.
+fn open_both(
+    command: &Forward,
+    devices: &[Device; 2],
+    labels: [String; 2],
+) -> Result<[OpenPort; 2]> {
+    let [first, second] = devices;
+    let (first, second) = (first.reach()?, second.reach()?);
+    let [label, other] = labels;
+    Ok([open(command, first, label)?, open(command, second, other)?])
+}
+
+fn open(command: &Forward, device: Reached, label: String) -> Result<OpenPort> {
     let config = PortConfig {
         rx_queues: command.queues,
         tx_queues: command.queues,
@@ -226,4 +238,41 @@ fn lane(
         bail!("{}: there is no queue {queue}", from.label);
     };
     Lane::new(position, rx, tx, batch, touch).map_err(with_remedy)
+}
+
+#[cfg(test)]
+mod tests {
+    use barewire_bus::PciAddress;
+    use clap::Parser;
+
+    use super::*;
+    use crate::made_up::Tree;
+
+    #[derive(Parser)]
+    struct Line {
+        #[command(flatten)]
+        forward: Forward,
+    }
+
+    #[test]
+    fn no_port_is_opened_before_both_devices_are_quiet() {
+        const MASTERING: u16 = 0x0407;
+        let tree = Tree::new();
+        let addresses = ["0000:03:00.0", "0000:04:00.0"];
+        for address in addresses {
+            let card = tree.card(address, 0x10FB);
+            card.configuration(0x10FB, MASTERING);
+        }
+        let devices = addresses.map(|address| {
+            let address: PciAddress = address.parse().unwrap();
+            Device::Pci(tree.host(), address, None)
+        });
+        let command = Line::parse_from(["forward"]).forward;
+        // the first has no registers, so its port can't be opened
+        let error = open_both(&command, &devices, addresses.map(str::to_owned)).unwrap_err();
+        assert!(error.to_string().contains(addresses[0]), "{error}");
+        for address in addresses {
+            assert_eq!(tree.command(address), 0x0403, "{address}");
+        }
+    }
 }

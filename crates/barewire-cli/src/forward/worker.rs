@@ -11,7 +11,7 @@ use barewire::{Batch, Error, RxCounters, RxQueue, TxCounters, TxQueue, WaitMode,
 use barewire_sim::runner::Hand;
 
 use super::ledger::TOUCHED;
-use super::losses::Losses;
+use super::losses::{Losses, close_aside};
 
 /// Turns without a frame before the thread lets others run: some ten microseconds. Other programs
 /// may keep the processor for milliseconds once they have it, which is a thousand frames.
@@ -119,11 +119,13 @@ impl Lane {
             && let Some(rx) = self.rx.take()
         {
             self.counted.0 = rx.counters();
+            close_aside(rx);
         }
         if losses.is_lost(1 - self.port)
             && let Some(tx) = self.tx.take()
         {
             self.counted.1 = tx.counters();
+            close_aside(tx);
         }
     }
 

@@ -1,10 +1,12 @@
-//! Traffic inside a guest of `cargo xtask lab`: streams and datagrams whose content is checked.
+//! What guests of `cargo xtask lab` run: streams and datagrams whose content is checked, and a card
+//! that is led astray.
 //!
-//! One static program without dependencies, so that a guest needs no library for it. Every wait has
+//! One static program, so that a guest needs no library for it. Every wait has
 //! a limit; the exit status is 0 if all that was promised has come.
 #![forbid(unsafe_code)]
 
 mod pattern;
+mod stray;
 mod tcp;
 mod udp;
 
@@ -20,7 +22,8 @@ usage:
   lab-guest tcp-send ADDRESS PORT BYTES      send one, and hear that it came whole
   lab-guest udp-echo PORT                    send datagrams back, until one says that it is enough
   lab-guest udp-ask ADDRESS PORT COUNT SIZE  send numbered datagrams, check each that comes back
-  lab-guest udp-flood ADDRESS PORT COUNT SIZE  send without waiting";
+  lab-guest udp-flood ADDRESS PORT COUNT SIZE  send without waiting
+  lab-guest stray CARD                       have a card read memory that is not mapped for it";
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -48,6 +51,7 @@ fn run(words: &[&str]) -> Result<String, String> {
         ["udp-flood", address, port, count, size] => {
             udp::flood(address, number(port)?, number(count)?, number(size)?)
         }
+        ["stray", card] => stray::run(card),
         _ => Err(USAGE.to_owned()),
     }
 }

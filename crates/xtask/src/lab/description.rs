@@ -46,6 +46,10 @@ pub(crate) struct Needs {
     /// Seconds from start to power-off.
     #[serde(default = "default_timeout")]
     pub(crate) timeout: u64,
+    /// Rules that served cards must see broken, as parts of what they then say. Any other, or one
+    /// of these that was kept, is the guest's failure.
+    #[serde(default)]
+    pub(crate) broken: Vec<String>,
 }
 
 fn default_memory() -> u32 {
@@ -64,7 +68,11 @@ pub(crate) struct Card {
     /// properties of a device of QEMU.
     pub(crate) device: String,
     /// The cable it is plugged into. Two cards at one cable are joined.
+    #[serde(default)]
     pub(crate) cable: String,
+    /// What a served card is plugged into in place of a cable, as `barewire nic serve --wire` has
+    /// it.
+    pub(crate) wire: Option<String>,
 }
 
 impl Card {

@@ -12,6 +12,7 @@ use super::description::{self, Guest};
 use super::kernel::Kernel;
 use super::libraries::{self, Libraries};
 use super::packages::Packages;
+use super::programs::{self, Own};
 
 /// Folders that every guest has.
 const FOLDERS: &[&str] = &[
@@ -56,7 +57,7 @@ impl Initramfs {
         guest: &Guest,
         kernel: &Kernel,
         packages: &Packages,
-        own: &[(&str, PathBuf)],
+        own: &Own,
     ) -> Result<Self> {
         let mut system = Self::default();
         for folder in FOLDERS {
@@ -70,6 +71,7 @@ impl Initramfs {
         let mut loaders = BTreeSet::new();
         let mut shared = Libraries::new();
         let wanted = guest.needs.programs.iter().map(String::as_str);
+        let wanted = wanted.filter(|name| *name != programs::BAREWIRE);
         for name in ALWAYS.iter().copied().chain(wanted) {
             let program = packages.program(name)?;
             let file = program.root.join(program.path);
@@ -99,8 +101,8 @@ impl Initramfs {
             system.link(&format!("sbin/{name}"), "/usr/bin/kmod")?;
         }
         system.link("bin/sh", "/usr/bin/busybox")?;
-        for (path, file) in own {
-            system.copy(path, file, true)?;
+        for (path, file) in own.of(guest) {
+            system.copy(path, &file, true)?;
         }
         for file in &kernel.lists {
             let name = file.file_name().unwrap_or_default().to_string_lossy();

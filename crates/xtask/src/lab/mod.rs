@@ -28,6 +28,7 @@ use description::Guest;
 use initramfs::Initramfs;
 use kernel::Kernel;
 use packages::Packages;
+use programs::Own;
 use qemu::Qemu;
 use run::{Outcome, Setting};
 use screen::Screen;
@@ -100,7 +101,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
         bail!("another lab runs guests in {}", logs.display());
     }
     let qemu;
-    let barewire = programs::for_host(&guests, &screen, &logs)?;
+    let own = Own::build(&guests, &screen, &logs)?;
     let prepared = {
         let cache = Cache::open(&screen)?;
         if arguments.refresh {
@@ -108,7 +109,6 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
         }
         let packages = Packages::new(&cache, &screen, arguments.mirror.as_deref());
         qemu = Qemu::find(arguments.qemu.as_deref(), &packages)?;
-        let own = programs::for_guests(&screen, &logs)?;
         let mut prepared = Vec::new();
         for guest in &guests {
             check_stopped_before(&guest.name)?;
@@ -131,7 +131,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
                     kernel: kernel.image,
                     initramfs,
                     folder,
-                    barewire: barewire.as_deref(),
+                    barewire: own.barewire(),
                     device: &arguments.device,
                     trace: arguments.trace,
                 },

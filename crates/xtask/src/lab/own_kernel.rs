@@ -2,15 +2,17 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::process::Command;
+use std::thread::sleep;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 
 use super::cache::Cache;
-use super::children::{command, output};
+use super::children::{Running, check_stopped, command, last_lines, output};
 use super::description;
 use super::packages::Packages;
-use super::screen::Screen;
+use super::screen::{Screen, Task};
 
 /// The package with the source. Its archive has the same name.
 const SOURCE: &str = "linux-source-6.12";
@@ -41,36 +43,29 @@ const INSTALLED: [&str; 6] = [
 const UNPACK: Duration = Duration::from_mins(10);
 const COMPILE: Duration = Duration::from_mins(45);
 
+/// What compiling prints, in lines, more or less: for telling how far it is.
+const LINES: usize = 1300;
+/// Time between two looks how far it is.
+const PROGRESS: Duration = Duration::from_secs(1);
+
 /// The folder with the kernel, built if no former run has.
 pub(crate) fn fetch(packages: &Packages, cache: &Cache, screen: &Screen) -> Result<PathBuf> {
     let fragment = description::folder().join("own-kernel.config");
     let config = fs::read_to_string(&fragment)
         .with_context(|| format!("can't read {}", fragment.display()))?;
     cache.folder("kernel-own", &format!("{SOURCE}\n{config}"), |folder| {
-        for (program, package) in COMPILER {
-            if output(
-                program,
-                command(program).arg("--version"),
-                &folder.join("log"),
-                UNPACK,
-            )
-            .is_err()
-            {
-                bail!(
-                    "{program} is missing, and a guest's kernel must be built: install {package}"
-                );
-            }
-        }
+        let task = screen.task("kernel");
+        let log = folder.join("log");
+        provide(&missing(&log), &task, &log)?;
         let tools = packages.of_this_machine("kernel-tools", &TOOLS, &INSTALLED)?;
         let source = packages.exactly("kernel-source", |_| Ok(vec![SOURCE.to_owned()]))?;
         let busybox = packages.program("busybox")?;
-        let task = screen.task("kernel");
         let work = folder.join("work");
         fs::create_dir_all(&work)?;
         let build = Build {
             tools: &tools,
             tree: &work.join(SOURCE),
-            log: &folder.join("log"),
+            log: &log,
         };
         task.doing("unpacking the source");
         let mut unpack = command(busybox.root.join(busybox.path));
@@ -86,14 +81,51 @@ pub(crate) fn fetch(packages: &Packages, cache: &Cache, screen: &Screen) -> Resu
             "allnoconfig",
         ])?;
         check(&config, &fs::read_to_string(build.tree.join(".config"))?)?;
-        task.doing("compiling: a few minutes, once");
-        let jobs = std::thread::available_parallelism().map_or(2, usize::from);
-        build.make(&[&format!("-j{jobs}"), "bzImage"])?;
+        build.compile(&task)?;
         let release = build.make(&["-s", "kernelrelease"])?;
         let release = release.trim();
         install(build.tree, folder, release)?;
         fs::remove_dir_all(&work).context("can't remove the source")
     })
+}
+
+/// The packages of the programs that the machine lacks.
+fn missing(log: &Path) -> Vec<&'static str> {
+    let lacks = |program: &str| {
+        let mut version = command(program);
+        output("a compiler", version.arg("--version"), log, UNPACK).is_err()
+    };
+    let missing = COMPILER.iter().filter(|(program, _)| lacks(program));
+    missing.map(|(_, package)| *package).collect()
+}
+
+/// Installs packages, which root may; others are told to.
+fn provide(packages: &[&'static str], task: &Task<'_>, log: &Path) -> Result<()> {
+    if packages.is_empty() {
+        return Ok(());
+    }
+    let names = packages.join(" ");
+    if !rustix::process::geteuid().is_root() {
+        bail!(
+            "a guest's kernel must be built, and the machine lacks what for: \
+             `sudo apt-get install {names}`"
+        );
+    }
+    task.doing(&format!("installing {names}"));
+    output(
+        "apt-get update",
+        command("apt-get").arg("update"),
+        log,
+        UNPACK,
+    )?;
+    let mut install = command("apt-get");
+    install
+        .args(["install", "--yes", "--no-install-recommends"])
+        .args(packages)
+        .env("DEBIAN_FRONTEND", "noninteractive");
+    output("apt-get install", &mut install, log, UNPACK)
+        .map(drop)
+        .with_context(|| format!("can't install {names}"))
 }
 
 struct Build<'a> {
@@ -103,7 +135,40 @@ struct Build<'a> {
 }
 
 impl Build<'_> {
+    /// Runs make to its end and returns what it prints.
     fn make(&self, arguments: &[&str]) -> Result<String> {
+        output("make", &mut self.command(arguments), self.log, COMPILE)
+    }
+
+    /// Compiles the kernel, and tells how far it is.
+    fn compile(&self, task: &Task<'_>) -> Result<()> {
+        let jobs = std::thread::available_parallelism().map_or(2, usize::from);
+        let mut make = self.command(&[&format!("-j{jobs}"), "bzImage"]);
+        let printed = self.log.with_extension("compiled");
+        let mut running = Running::split("make", &mut make, &printed, self.log)?;
+        let deadline = Instant::now() + COMPILE;
+        let mut told = None;
+        loop {
+            if let Some(status) = running.ended()? {
+                if status.success() {
+                    return Ok(());
+                }
+                bail!("make failed ({status})\n{}", last_lines(self.log, 12));
+            }
+            check_stopped()?;
+            if Instant::now() >= deadline {
+                bail!("the kernel was not compiled within {COMPILE:?}");
+            }
+            let lines = fs::read_to_string(&printed).map_or(0, |text| text.lines().count());
+            let tenths = (lines * 10 / LINES).min(9);
+            if told.replace(tenths) != Some(tenths) {
+                task.doing(&format!("compiling, once: {} %", tenths * 10));
+            }
+            sleep(PROGRESS);
+        }
+    }
+
+    fn command(&self, arguments: &[&str]) -> Command {
         let tools = self.tools.display();
         let libraries = format!("{tools}/usr/lib/x86_64-linux-gnu");
         let path = std::env::var("PATH").unwrap_or_default();
@@ -119,7 +184,7 @@ impl Build<'_> {
             .env("KBUILD_BUILD_USER", "lab")
             .env("KBUILD_BUILD_HOST", "barewire")
             .env("LC_ALL", "C");
-        output("make", &mut make, self.log, COMPILE)
+        make
     }
 }
 
@@ -157,6 +222,18 @@ fn install(tree: &Path, folder: &Path, release: &str) -> Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_the_machine_lacks_is_named_to_who_may_not_install_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let log = folder.path().join("log");
+        let screen = Screen::new();
+        assert!(provide(&[], &screen.task("kernel"), &log).is_ok());
+        if !rustix::process::geteuid().is_root() {
+            let error = provide(&["no-such"], &screen.task("kernel"), &log).unwrap_err();
+            assert!(error.to_string().ends_with("install no-such`"), "{error}");
+        }
+    }
 
     #[test]
     fn an_option_that_was_left_out_is_named() {

@@ -6,11 +6,12 @@ use std::time::Duration;
 use anyhow::Result;
 
 use super::children::{command, output};
-use super::description::Guest;
+use super::description::{Card, Guest};
 use super::screen::Screen;
 
-/// What guests run: programs without shared libraries.
-const GUEST_TARGET: &str = "x86_64-unknown-linux-gnu";
+/// Programs for another target than the machine's own can do without shared libraries, though it is
+/// the same: the flag for that must not reach what runs while they are built.
+const TARGET: &str = "x86_64-unknown-linux-gnu";
 
 /// Limit of a build from nothing on a slow machine.
 const BUILD: Duration = Duration::from_mins(20);
@@ -32,41 +33,53 @@ fn workspace() -> PathBuf {
     package.ancestors().nth(2).unwrap_or(&package).to_owned()
 }
 
-/// Builds `barewire` if a guest has served cards.
-pub(crate) fn for_host(guests: &[Guest], screen: &Screen, logs: &Path) -> Result<Option<PathBuf>> {
-    let mut cards = guests.iter().flat_map(|guest| &guest.needs.cards);
-    if !cards.any(super::description::Card::is_served) {
-        return Ok(None);
-    }
-    screen.task("barewire").doing("building");
-    let arguments = ["--package", "barewire-cli", "--bin", "barewire"];
-    build(&arguments, None, &logs.join("build-barewire.log"))?;
-    Ok(Some(target().join("release/barewire")))
+/// The name under which a guest asks for the program `barewire`.
+pub(crate) const BAREWIRE: &str = "barewire";
+
+/// The workspace's programs, without shared libraries: for guests, and `barewire` for the lab too, so
+/// that it is built once.
+pub(crate) struct Own {
+    folder: PathBuf,
 }
 
-/// Builds the programs that run in guests, with their places there.
-pub(crate) fn for_guests(screen: &Screen, logs: &Path) -> Result<Vec<(&'static str, PathBuf)>> {
-    screen.task("lab-guest").doing("building");
-    let arguments = ["--package", "lab-guest", "--target", GUEST_TARGET];
-    build(
-        &arguments,
-        Some("-C target-feature=+crt-static"),
-        &logs.join("build-lab-guest.log"),
-    )?;
-    let folder = target().join(GUEST_TARGET).join("release");
-    Ok(vec![("usr/bin/lab-guest", folder.join("lab-guest"))])
-}
-
-fn build(arguments: &[&str], flags: Option<&str>, log: &Path) -> Result<()> {
-    let mut cargo = command(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-    cargo
-        .current_dir(workspace())
-        .args(["build", "--release", "--locked"])
-        .args(arguments);
-    if let Some(flags) = flags {
+impl Own {
+    /// Builds what these guests need: `lab-guest`, and `barewire` where a card is served or the guest
+    /// asks for it.
+    pub(crate) fn build(guests: &[Guest], screen: &Screen, logs: &Path) -> Result<Self> {
+        let mut packages = vec!["--package", "lab-guest"];
+        let served = |guest: &Guest| guest.needs.cards.iter().any(Card::is_served);
+        if guests.iter().any(|guest| served(guest) || asks(guest)) {
+            packages.extend(["--package", "barewire-cli"]);
+        }
+        screen.task("barewire").doing("building");
+        let mut cargo = command(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
         cargo
+            .current_dir(workspace())
+            .args(["build", "--release", "--locked", "--target", TARGET])
+            .args(packages)
             .env_remove("CARGO_ENCODED_RUSTFLAGS")
-            .env("RUSTFLAGS", flags);
+            .env("RUSTFLAGS", "-C target-feature=+crt-static");
+        output("cargo build", &mut cargo, &logs.join("build.log"), BUILD)?;
+        Ok(Self {
+            folder: target().join(TARGET).join("release"),
+        })
     }
-    output("cargo build", &mut cargo, log, BUILD).map(drop)
+
+    /// The program `barewire`, which serves cards.
+    pub(crate) fn barewire(&self) -> PathBuf {
+        self.folder.join("barewire")
+    }
+
+    /// What runs in one guest, with its place there.
+    pub(crate) fn of(&self, guest: &Guest) -> Vec<(&'static str, PathBuf)> {
+        let mut programs = vec![("usr/bin/lab-guest", self.folder.join("lab-guest"))];
+        if asks(guest) {
+            programs.push(("usr/bin/barewire", self.barewire()));
+        }
+        programs
+    }
+}
+
+fn asks(guest: &Guest) -> bool {
+    guest.needs.programs.iter().any(|name| name == BAREWIRE)
 }

@@ -2,9 +2,11 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, anyhow, bail};
+use rustix::process::Signal;
 use serde_json::Value;
 
 use super::children::{Running, check_stopped, last_lines};
@@ -17,6 +19,9 @@ use super::served::{Order, Served};
 /// How long a guest that has ended may take to power off.
 const POWER_OFF: Duration = Duration::from_secs(30);
 
+/// How long a server has to answer all that a QEMU that was stopped has sent.
+const SETTLED: Duration = Duration::from_millis(200);
+
 /// What a guest needs besides its script.
 pub(crate) struct Setting<'a> {
     pub(crate) qemu: &'a Qemu,
@@ -24,8 +29,8 @@ pub(crate) struct Setting<'a> {
     pub(crate) initramfs: PathBuf,
     /// Where logs go.
     pub(crate) folder: PathBuf,
-    /// The program `barewire`, where the guest has served cards.
-    pub(crate) barewire: Option<&'a Path>,
+    /// The program `barewire`, which serves cards.
+    pub(crate) barewire: PathBuf,
     pub(crate) device: &'a str,
     pub(crate) trace: bool,
 }
@@ -73,11 +78,12 @@ pub(crate) fn run(guest: &Guest, setting: &Setting<'_>, task: &Task<'_>) -> Resu
         }
         let address = format!("02:00:00:00:00:{:02x}", index + 1);
         if card.is_served() {
+            let cable = format!("cable:{},{}", ends.local.display(), ends.remote.display());
             let one = Served::start(&Order {
-                program: setting.barewire.context("barewire was not built")?,
+                program: &setting.barewire,
                 device: setting.device,
                 address: &address,
-                cable: &ends,
+                wire: card.wire.as_deref().unwrap_or(&cable),
                 socket: sockets.path().join(format!("card{index}")),
                 logs: setting.folder.join(format!("card{index}")),
                 trace: setting.trace,
@@ -117,7 +123,7 @@ pub(crate) fn run(guest: &Guest, setting: &Setting<'_>, task: &Task<'_>) -> Resu
     if verdict.is_err() {
         running.kill();
     }
-    let reports = end_all(served, &mut outcome);
+    let reports = end_all(served, &guest.needs.broken, &mut outcome);
     match (verdict, reports) {
         (Ok(()), reports) => reports?,
         (Err(error), Ok(())) => return Err(error),
@@ -159,7 +165,7 @@ fn listen(
             }
             Some(Line::Note(text)) => outcome.notes.push(text),
             Some(Line::Ask(words)) => {
-                let answer = answer(&words, served);
+                let answer = answer(&words, served, running);
                 control.reply(answer)?;
             }
             // a guest that has failed may still have something to print
@@ -188,13 +194,28 @@ fn listen(
 }
 
 /// Does what a guest asks for.
-fn answer(words: &[String], served: &mut [Option<Served>]) -> Result<String> {
+fn answer(
+    words: &[String],
+    served: &mut [Option<Served>],
+    running: &mut Running,
+) -> Result<String> {
     let words: Vec<_> = words.iter().map(String::as_str).collect();
     let [verb, card, ref rest @ ..] = words[..] else {
         bail!("the lab does not understand {words:?}");
     };
     let index: usize = card.parse().context("which card?")?;
-    let Some(Some(served)) = served.get_mut(index) else {
+    let place = served.get_mut(index);
+    if let ("kill", []) = (verb, rest) {
+        let served = place.and_then(Option::take);
+        let served = served.with_context(|| format!("card {index} is not served by barewire"))?;
+        // QEMU crashes over a server that dies with a message unread
+        running.signal(Signal::STOP)?;
+        sleep(SETTLED);
+        served.kill();
+        running.signal(Signal::CONT)?;
+        return Ok(String::new());
+    }
+    let Some(Some(served)) = place else {
         bail!("card {index} is not served by barewire");
     };
     match (verb, rest) {
@@ -203,7 +224,9 @@ fn answer(words: &[String], served: &mut [Option<Served>]) -> Result<String> {
             let time = Duration::from_millis(time.parse().context("how many milliseconds?")?);
             served.hold(time).map(|()| String::new())
         }
-        _ => bail!("the lab can't {verb}: it knows `counters CARD` and `hold CARD MILLISECONDS`"),
+        _ => bail!(
+            "the lab can't {verb}: it knows `counters CARD`, `hold CARD MILLISECONDS` and `kill CARD`"
+        ),
     }
 }
 
@@ -231,15 +254,27 @@ fn flat(value: &Value) -> String {
     words.join(" ")
 }
 
-/// Ends the servers and adds up what they report; violations are a failure.
-fn end_all(served: Vec<Option<Served>>, outcome: &mut Outcome) -> Result<()> {
+/// Ends the servers and adds up what they report. Violations are a failure, and so is one that was
+/// to be and is not.
+fn end_all(served: Vec<Option<Served>>, wanted: &[String], outcome: &mut Outcome) -> Result<()> {
     let mut failures = Vec::new();
+    let mut missing: Vec<_> = wanted.iter().collect();
     for one in served.into_iter().flatten() {
         match one.end() {
             Ok(report) => {
+                let broken = report.broken.iter();
+                let is_wanted = |line: &&String| wanted.iter().any(|part| line.contains(part));
+                let known = broken.clone().filter(is_wanted).count() as u64;
+                // the list is cut off after some hundred, all of which would have to be known
+                let others = if broken.len() as u64 == known && known > 0 {
+                    0
+                } else {
+                    report.violations - known
+                };
+                missing.retain(|part| !broken.clone().any(|line| line.contains(*part)));
                 outcome.exceptions += report.exceptions;
-                *outcome.violations.get_or_insert(0) += report.violations;
-                if report.violations > 0 {
+                *outcome.violations.get_or_insert(0) += others;
+                if others > 0 {
                     failures.push(format!(
                         "{} violations: see {}\n{}",
                         report.violations,
@@ -251,6 +286,9 @@ fn end_all(served: Vec<Option<Served>>, outcome: &mut Outcome) -> Result<()> {
             Err(error) => failures.push(format!("{error:#}")),
         }
     }
+    for part in missing {
+        failures.push(format!("no card has seen what was to be seen: {part}"));
+    }
     if failures.is_empty() {
         Ok(())
     } else {
@@ -260,6 +298,7 @@ fn end_all(served: Vec<Option<Served>>, outcome: &mut Outcome) -> Result<()> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::children::command;
     use super::*;
 
     #[test]
@@ -272,8 +311,13 @@ mod tests {
 
     #[test]
     fn only_what_the_lab_can_do_is_done() {
-        assert!(answer(&["counters".into(), "0".into()], &mut [None]).is_err());
-        assert!(answer(&["counters".into()], &mut []).is_err());
-        assert!(answer(&["reboot".into(), "0".into()], &mut []).is_err());
+        let folder = tempfile::tempdir().unwrap();
+        let mut sleep = command("sleep");
+        let log = folder.path().join("log");
+        let mut qemu = Running::logged("sleep", sleep.arg("600"), &log).unwrap();
+        for words in ["counters 0", "counters", "kill 0", "kill 7", "reboot 0"] {
+            let words: Vec<_> = words.split(' ').map(str::to_owned).collect();
+            assert!(answer(&words, &mut [None], &mut qemu).is_err(), "{words:?}");
+        }
     }
 }

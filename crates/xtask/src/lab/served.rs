@@ -10,7 +10,6 @@ use rustix::process::Signal;
 use serde_json::Value;
 
 use super::children::{LOOK, Running, check_stopped, command, last_lines};
-use super::qemu::Ends;
 
 /// How long a server may take until its socket is there, and to answer a signal.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -38,7 +37,8 @@ pub(crate) struct Order<'a> {
     /// 82599, X540 or X550.
     pub(crate) device: &'a str,
     pub(crate) address: &'a str,
-    pub(crate) cable: &'a Ends,
+    /// What the port is plugged into.
+    pub(crate) wire: &'a str,
     pub(crate) socket: PathBuf,
     /// Where the logs go, and the start of their names.
     pub(crate) logs: PathBuf,
@@ -54,12 +54,7 @@ impl Served {
             .args(["--device", order.device, "--mac", order.address])
             .arg("--socket")
             .arg(&order.socket)
-            .arg("--wire")
-            .arg(format!(
-                "cable:{},{}",
-                order.cable.local.display(),
-                order.cable.remote.display()
-            ));
+            .args(["--wire", order.wire]);
         if order.trace {
             serve.arg("--trace").arg(order.logs.with_extension("trace"));
         }
@@ -112,6 +107,11 @@ impl Served {
         Ok(())
     }
 
+    /// Kills the server: for the guest, the card is gone without a word.
+    pub(crate) fn kill(mut self) {
+        self.running.kill();
+    }
+
     /// What the server has counted so far.
     pub(crate) fn counters(&mut self) -> Result<Value> {
         let lines = |text: &str| text.lines().filter(|line| line.starts_with(STATUS)).count();
@@ -161,6 +161,7 @@ impl Served {
             violations: count(&value["violations"])
                 .context("the server's report names no number of violations")?,
             exceptions: count(&value["exceptions"]).unwrap_or(0),
+            broken: texts(&value["violation_list"]),
             file: self.report.clone(),
             log: self.log.clone(),
         };
@@ -178,8 +179,16 @@ impl Served {
 pub(crate) struct Report {
     pub(crate) violations: u64,
     pub(crate) exceptions: u64,
+    /// The first of the violations, as they were printed.
+    pub(crate) broken: Vec<String>,
     pub(crate) file: PathBuf,
     pub(crate) log: PathBuf,
+}
+
+fn texts(value: &Value) -> Vec<String> {
+    let entries = value.as_array().into_iter().flatten();
+    let texts = entries.filter_map(Value::as_str);
+    texts.map(str::to_owned).collect()
 }
 
 /// A number, or how often the entries of a list happened.

@@ -44,7 +44,7 @@ const UNPACK: Duration = Duration::from_mins(10);
 const COMPILE: Duration = Duration::from_mins(45);
 
 /// What compiling prints, in lines, more or less: for telling how far it is.
-const LINES: usize = 1300;
+const LINES: usize = 1500;
 /// Time between two looks how far it is.
 const PROGRESS: Duration = Duration::from_secs(1);
 

@@ -165,11 +165,7 @@ impl<P: PciFunction> Control<P> {
     }
 
     /// Puts queues to use, steered by a hash (§5.1.6.5.7).
-    pub(super) fn set_rss(
-        &mut self,
-        rss: &Rss,
-        (rx_queues, tx_queues): (u16, u16),
-    ) -> Result<(), Error> {
+    pub(super) fn set_rss(&mut self, rss: &Rss, pairs: u16) -> Result<(), Error> {
         let device = Arc::clone(self.ring.device());
         let transport = device.chip();
         let [key_most] = transport.config(net::RSS_KEY_MAX)?;
@@ -194,24 +190,24 @@ impl<P: PciFunction> Control<P> {
         let mut data = types.to_le_bytes().to_vec();
         data.extend((len - 1).to_le_bytes());
         data.extend(0u16.to_le_bytes()); // what is not hashed goes to the first
-        let all: Vec<u16> = (0..rx_queues).collect();
+        let all: Vec<u16> = (0..pairs).collect();
         let table = if rss.table.is_empty() {
             &all
         } else {
             &rss.table
         };
-        if let Some(none) = table.iter().find(|queue| **queue >= rx_queues) {
+        if let Some(none) = table.iter().find(|queue| **queue >= pairs) {
             return Err(Error::config(
                 transport.device(),
                 "RSS table with queue",
                 none,
-                format!("0 to {}", rx_queues - 1),
+                format!("0 to {}", pairs - 1),
             ));
         }
         for queue in table.iter().cycle().take(usize::from(len)) {
             data.extend(queue.to_le_bytes());
         }
-        data.extend(tx_queues.to_le_bytes());
+        data.extend(pairs.to_le_bytes());
         data.push(u8::try_from(rss.key.len()).unwrap_or(0));
         data.extend(rss.key);
         self.run("RSS", (command::MQ, command::MQ_RSS_CONFIG), &data)

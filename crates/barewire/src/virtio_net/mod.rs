@@ -95,7 +95,7 @@ impl<P: PciFunction> VirtioNet<P> {
         transport.advance(status::ACKNOWLEDGE);
         transport.advance(status::DRIVER);
         negotiation::negotiate(transport, config, translated)?;
-        let mut events = device.events(config, |transport, connected| {
+        let events = device.events(config, |transport, connected| {
             if connected.kind() != InterruptKind::MsiX {
                 return Err(Error::Bus(BusError::NoInterrupts {
                     device: transport.device().to_owned(),
@@ -125,7 +125,7 @@ impl<P: PciFunction> VirtioNet<P> {
         }
         check_mtu(transport, config)?;
         let mut totals = Totals::default();
-        let queues = Queues::start(device, config, &mut events, &mut totals)?;
+        let queues = Queues::start(device, config, &events, &mut totals)?;
         device.set_bus_master(true)?;
         transport.advance(status::DRIVER_OK);
         let mut port = Self {
@@ -155,8 +155,7 @@ impl<P: PciFunction> VirtioNet<P> {
             return Ok(());
         };
         if transport.has(feature::NET_RSS) {
-            let queues = (config.rx_queues, pairs);
-            control.set_rss(&config.rss, queues)?;
+            control.set_rss(&config.rss, pairs)?;
         } else if pairs > 1 {
             control.set_pairs(pairs)?;
         }

@@ -56,7 +56,7 @@ pub(super) fn choose(offered: u64, config: &PortConfig, legacy: bool) -> u64 {
         (coalescing && offered & f::NET_MRG_RXBUF != 0, COALESCING),
         (transmit_checksum, TRANSMIT_CHECKSUM),
         (segmentation, SEGMENTATION),
-        (config.rx_queues > 1 || config.tx_queues > 1, f::NET_MQ),
+        (config.rx_queues > 1, f::NET_MQ),
         (config.rx_queues > 1, f::NET_RSS),
         (config.vlans.is_some(), f::NET_CTRL_VLAN),
     ] {

@@ -42,7 +42,7 @@ impl<P: PciFunction> Queues<P> {
     pub(super) fn start(
         device: &Arc<Device<P>>,
         config: &PortConfig,
-        events: &mut Events,
+        events: &Events,
         totals: &mut Totals,
     ) -> Result<Self, Error> {
         if device.chip().has(f::RING_PACKED) {
@@ -90,17 +90,19 @@ impl<Q: Virtqueue> Plan<Q> {
             let what = format!("it has {most} pairs of queues");
             return Err(Error::broken(device, what));
         }
-        let pairs = config.rx_queues.max(config.tx_queues);
+        // of transmit queues a port may have fewer: those are not handed out
+        let pairs = config.rx_queues;
         if pairs > most {
             let allowed = format!("1 to {most} on this device");
             return Err(Error::config(device, "queues", pairs, allowed));
         }
-        if config.rx_queues < pairs && !transport.has(f::NET_RSS) {
+        if config.tx_queues > pairs {
+            let allowed = format!("1 to {pairs}, as the device has pairs of queues");
             return Err(Error::config(
                 device,
-                "receive queues",
-                config.rx_queues,
-                format!("{pairs}: the device has pairs of queues, and sends to all"),
+                "transmit queues",
+                config.tx_queues,
+                allowed,
             ));
         }
         let modern = transport.has(f::VERSION_1);
@@ -169,7 +171,7 @@ impl<Q: Virtqueue> Plan<Q> {
         self,
         device: &Arc<Device<P>>,
         config: &PortConfig,
-        events: &mut Events,
+        events: &Events,
         totals: &mut Totals,
         ring: impl FnOnce(VirtControl<Q>) -> Ring,
     ) -> Result<Queues<P>, Error> {
@@ -189,7 +191,7 @@ impl<Q: Virtqueue> Plan<Q> {
         } else {
             usize::from(self.longest)
         };
-        for (pair, plan) in (0..).zip(self.rx) {
+        for ((pair, plan), event) in (0..).zip(self.rx).zip(&events.queues) {
             let pool = receive_pool(config, room).map_err(&dma_error)?;
             let at = place(&plan);
             let rx = VirtRx::new(plan, at, &pool, device.domain(), self.rx_headers);
@@ -202,18 +204,11 @@ impl<Q: Virtqueue> Plan<Q> {
                     format!("pools whose buffers take {room}, as the device needs one a frame"),
                 ));
             }
-            let used = pair < config.rx_queues;
-            let vector = (used && events.kind.is_some()).then_some(pair);
+            let vector = events.kind.is_some().then_some(pair);
             let memory = rx.memory();
             let (index, size) = (net::receive_queue(pair), memory.size());
             let doorbell = transport.start_queue(index, size, memory.addresses(), vector)?;
-            let event = events.queues.get(usize::from(pair)).map(Arc::clone);
-            let Some(event) = event.filter(|_| used) else {
-                // of a pair of which only the other half is used: it stays empty
-                device.retire(rx);
-                continue;
-            };
-            let events = (event, events.kind);
+            let events = (Arc::clone(event), events.kind);
             let mut queue = Rx::new(device, rx, doorbell, totals.rx(), events);
             queues.rx.push(Box::new(move || {
                 queue.refill(&mut Batch::new(1))?;

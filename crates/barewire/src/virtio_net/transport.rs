@@ -321,7 +321,7 @@ impl<B: Bar> Transport<B> {
         }
     }
 
-    /// Reads `N` bytes of the device's own configuration, all of the same moment.
+    /// Reads a field of `N` bytes of the device's own configuration, all of the same moment.
     pub(super) fn config<const N: usize>(&self, offset: u32) -> Result<[u8; N], Error> {
         let mut bytes = [0; N];
         match &self.interface {
@@ -339,7 +339,7 @@ impl<B: Bar> Transport<B> {
                 for _ in 0..ATTEMPTS {
                     let before = common.bar.read8(generation);
                     let at = config.offset + offset;
-                    read_fields(&*config.bar, at, &mut bytes);
+                    read_field(&*config.bar, at, &mut bytes);
                     if common.bar.read8(generation) == before {
                         return Ok(bytes);
                     }
@@ -356,7 +356,7 @@ impl<B: Bar> Transport<B> {
                 // there is no generation: until it is twice the same (VIRTIO §2.5.4)
                 for _ in 0..ATTEMPTS {
                     let before = bytes;
-                    read_fields(ports, first + offset, &mut bytes);
+                    read_field(ports, first + offset, &mut bytes);
                     if bytes == before {
                         break;
                     }
@@ -480,25 +480,18 @@ impl<B: Bar> Transport<B> {
     }
 }
 
-/// Reads a configuration in the widths of its fields: as wide as its place and the end allow.
-fn read_fields<B: Bar>(bar: &B, at: u32, into: &mut [u8]) {
-    let mut left = into;
-    let mut at = at;
-    while !left.is_empty() {
-        let width = match (at % 4, left.len()) {
-            (0, 4..) => 4,
-            (0 | 2, 2..) => 2,
-            _ => 1,
-        };
-        let bytes = match width {
-            4 => bar.read32(at).to_le_bytes(),
-            2 => u32::from(bar.read16(at)).to_le_bytes(),
-            _ => u32::from(bar.read8(at)).to_le_bytes(),
-        };
-        let (now, then) = left.split_at_mut(width);
-        now.iter_mut().zip(bytes).for_each(|(to, from)| *to = from);
-        left = then;
-        at += u32::try_from(width).unwrap_or(4);
+/// Reads a field of a configuration by its own width, or, as the MAC address, byte by byte
+/// (VIRTIO §4.1.3.1).
+fn read_field<B: Bar>(bar: &B, at: u32, into: &mut [u8]) {
+    match into {
+        [_] => into.copy_from_slice(&[bar.read8(at)]),
+        [_, _] => into.copy_from_slice(&bar.read16(at).to_le_bytes()),
+        [_, _, _, _] => into.copy_from_slice(&bar.read32(at).to_le_bytes()),
+        bytes => {
+            for (byte, at) in bytes.iter_mut().zip(at..) {
+                *byte = bar.read8(at);
+            }
+        }
     }
 }
 

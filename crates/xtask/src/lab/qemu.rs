@@ -100,11 +100,6 @@ impl Qemu {
             "-accel",
             "tcg,thread=multi",
         ])
-        // slots are Linux's own matter, not the firmware's
-        .args([
-            "-global",
-            "ICH9-LPC.acpi-pci-hotplug-with-bridge-support=off",
-        ])
         .args(["-cpu", "max", "-smp", "2"])
         .args(["-m", &format!("{memory}M"), "-object"])
         .arg(format!(
@@ -162,12 +157,7 @@ pub(crate) fn add_card(
     let slot = format!("slot{index}");
     qemu.args([
         "-device",
-        // Linux can take a card out of its slot, and QEMU, for want of a power controller, leaves
-        // it there: it would crash over the card's MSI-X table
-        &format!(
-            "pcie-root-port,id={slot},chassis={},power_controller_present=off",
-            index + 1
-        ),
+        &format!("pcie-root-port,id={slot},chassis={}", index + 1),
     ]);
     match place {
         Place::Served(socket) => {

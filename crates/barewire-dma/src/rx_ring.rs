@@ -187,6 +187,9 @@ impl<F: RxFormat> RxRing<F> {
             return Err(DmaError::OtherPool);
         }
         let most = batch.room().min(self.lent().saturating_sub(1));
+        if most < GROUP {
+            return Ok(self.receive_few(batch, most));
+        }
         let received = self.receive_run(batch, most);
         // the end of the ring's memory ends a run as a fault does
         if received < most && self.ring.index(self.oldest()) == 0 {
@@ -227,18 +230,32 @@ impl<F: RxFormat> RxRing<F> {
             }
             received += GROUP;
         }
-        let singles = descriptors.iter().zip(buffers).zip(places);
-        for ((descriptor, buffer), place) in singles.skip(received) {
-            let Some(frame) = self.frame(Ring::status_of(descriptor), *buffer) else {
-                break;
-            };
-            place.write(frame);
-            received += 1;
-        }
+        let few = (descriptors.len() - received).min(GROUP - 1);
         // SAFETY: the first `received` places were filled, with buffers that the device is done
         // with and that leave the ring in the next line.
         unsafe { batch.grow(received) };
         self.ring.take(received);
+        if few > 0 {
+            return received + self.receive_few(batch, few);
+        }
+        received
+    }
+
+    /// Takes up to `most` frames, which the batch has room for, one by one: up to one with a fault.
+    #[inline(never)]
+    fn receive_few(&mut self, batch: &mut Batch, most: usize) -> usize {
+        debug_assert!(most <= batch.room());
+        let mut received = 0;
+        while received < most {
+            let (status, buffer) = self.ring.at(self.ring.oldest());
+            let Some(frame) = self.frame(status, buffer) else {
+                break;
+            };
+            // SAFETY: the batch has room for `most` frames, and these are fewer.
+            unsafe { batch.put(frame) };
+            self.ring.take(1);
+            received += 1;
+        }
         received
     }
 

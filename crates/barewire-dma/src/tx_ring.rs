@@ -241,12 +241,37 @@ impl<F: TxFormat> TxRing<F> {
         true
     }
 
+    /// Lends the frames of a batch of few, if nothing about them or the ring needs a second look;
+    /// else none.
+    #[inline]
+    fn send_few(&mut self, batch: &mut Batch) -> bool {
+        let (direct, frames) = (&self.direct, batch.frames());
+        if batch.pool_id() != direct.pool || self.in_flight.clear() < frames.len() {
+            return false;
+        }
+        for (n, frame) in frames.iter().enumerate() {
+            if !self.in_flight.put(n, frame, &direct.places, direct.owner) {
+                return false;
+            }
+        }
+        let few = frames.len();
+        self.in_flight.ring.lend(few);
+        batch.moved_out(few);
+        true
+    }
+
     /// Lends the first frames of `batch`, as many whole ones as there is room for, after taking
     /// back what the device is done with. Nothing is lent of a batch that the ring does not
     /// [know](Self::knows).
     #[inline]
     pub fn send(&mut self, batch: &mut Batch) -> Sent {
         let wanted = batch.len();
+        if wanted < GROUP && self.send_few(batch) {
+            return Sent {
+                sent: wanted,
+                refused: 0,
+            };
+        }
         // as many chunks back as are lent now, and all of them when the ring is too full
         if wanted > self.in_flight.clear() {
             let chunks = (self.next() % CHUNK + wanted) / CHUNK;

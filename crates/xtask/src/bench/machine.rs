@@ -40,7 +40,7 @@ impl Machine {
         let kernel = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
         Self {
             processor: model.join(", "),
-            processors: std::thread::available_parallelism().map_or(1, usize::from),
+            processors: processors(&cpuinfo),
             virtualised: flags.split(' ').any(|flag| flag == "hypervisor"),
             memory_gib: kilobytes.parse::<u64>().unwrap_or(0).div_ceil(1 << 20),
             kernel: kernel.trim().to_owned(),
@@ -52,6 +52,14 @@ impl Machine {
             commit: commit(),
         }
     }
+}
+
+/// How many processors there are, whichever of them this process is held to at the moment.
+fn processors(cpuinfo: &str) -> usize {
+    let lines = cpuinfo.lines().filter_map(|line| line.split_once(':'));
+    let count = lines.filter(|(key, _)| key.trim() == "processor").count();
+    let allowed = || std::thread::available_parallelism().map_or(1, usize::from);
+    if count > 0 { count } else { allowed() }
 }
 
 fn field(text: &str, name: &str) -> String {
@@ -111,4 +119,16 @@ pub(crate) fn keep(name: &str, result: &impl Serialize, json: bool) -> Result<()
         eprintln!("kept as {}", file.display());
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn processors_are_those_of_the_machine() {
+        let cpuinfo = "processor\t: 0\nmodel name\t: X\n\nprocessor\t: 1\nmodel name\t: X\n";
+        assert_eq!(processors(cpuinfo), 2);
+        assert!(processors("") >= 1);
+    }
 }

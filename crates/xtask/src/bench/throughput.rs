@@ -1,11 +1,14 @@
 //! Frames per second end to end through `barewire forward` on two software cards: the paper's
-//! Figure 2, by batch size, and beside it by frame size and number of queues.
+//! Figure 2, by batch size, and beside it by frame size, number of queues and of processors.
 
 use std::process::{Command, Stdio};
+use std::thread;
 
 use anyhow::{Context, Result, bail};
+use rustix::thread::{sched_getaffinity, sched_setaffinity};
 use serde::{Deserialize, Serialize};
 
+use super::datapath::pin;
 use super::machine::{Machine, keep};
 use super::programs;
 use super::table::Table;
@@ -13,11 +16,14 @@ use super::table::Table;
 const BATCHES: &[u16] = &[1, 2, 4, 8, 16, 32, 64, 128, 256];
 const SIZES: &[u16] = &[60, 64, 128, 256, 512, 1024, 1514];
 const QUEUES: &[u16] = &[1, 2, 4];
+/// Numbers of queues at which one processor is compared with all.
+const SCALED: &[u16] = &[1, 2];
 /// What stays the same while something else varies.
 const USUAL: Point = Point {
     batch: 32,
     size: 60,
     queues: 1,
+    alone: false,
 };
 
 #[derive(clap::Args)]
@@ -41,6 +47,8 @@ struct Point {
     batch: u16,
     size: u16,
     queues: u16,
+    /// One processor forwards both directions.
+    alone: bool,
 }
 
 /// A point, with the median of its runs.
@@ -51,6 +59,10 @@ pub(crate) struct Row {
     pub(crate) size: u16,
     /// Queues of each port.
     pub(crate) queues: u16,
+    /// Processors that forward, each with a thread.
+    pub(crate) processors: usize,
+    /// Whether it was to be one processor, for comparison.
+    pub(crate) alone: bool,
     /// Millions of frames a second, of both ports together.
     pub(crate) mpps: f64,
     pub(crate) lowest: f64,
@@ -96,6 +108,11 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
         .chain(QUEUES.iter().map(|queues| Point {
             queues: *queues,
             ..USUAL
+        }))
+        .chain(SCALED.iter().map(|queues| Point {
+            queues: *queues,
+            alone: true,
+            ..USUAL
         }));
     for point in varied {
         if !points.contains(&point) {
@@ -117,7 +134,11 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
                 .arg(format!("--batch={}", point.batch))
                 .arg(format!("--size={}", point.size))
                 .arg(format!("--queues={}", point.queues));
-            measured.push(forward(&mut command)?);
+            measured.push(if point.alone {
+                alone(|| forward(&mut command))?
+            } else {
+                forward(&mut command)?
+            });
         }
     }
     let rows = points.iter().zip(&measured);
@@ -164,6 +185,22 @@ fn forward(command: &mut Command) -> Result<Forwarded> {
     serde_json::from_slice(&output.stdout).context("what barewire printed can't be read")
 }
 
+/// Does something on one processor only, the last one that may be used.
+fn alone<T>(work: impl FnOnce() -> Result<T>) -> Result<T> {
+    let all = sched_getaffinity(None).context("can't read which processors may be used")?;
+    pin()?;
+    let result = work();
+    sched_setaffinity(None, &all).context("can't go back to all processors")?;
+    result
+}
+
+/// How many processors forward: each direction of each queue has a thread if there are so many.
+fn processors(point: Point) -> usize {
+    let all = thread::available_parallelism().map_or(1, usize::from);
+    let lanes = 2 * usize::from(point.queues);
+    if point.alone { 1 } else { all.min(lanes) }
+}
+
 fn row(point: Point, measured: &[Forwarded]) -> Row {
     let mut rates: Vec<f64> = measured.iter().map(|run| run.mpps).collect();
     rates.sort_by(f64::total_cmp);
@@ -174,6 +211,8 @@ fn row(point: Point, measured: &[Forwarded]) -> Row {
         batch: point.batch,
         size: point.size,
         queues: point.queues,
+        processors: processors(point),
+        alone: point.alone,
         mpps,
         lowest: at(0),
         highest: at(rates.len() - 1),
@@ -184,7 +223,7 @@ fn row(point: Point, measured: &[Forwarded]) -> Row {
     }
 }
 
-fn section(title: &str, rows: &[&Row], of: impl Fn(&Row) -> u16) {
+fn section(title: &str, rows: &[&Row], of: impl Fn(&Row) -> String) {
     let mut table = Table::new([
         title,
         "Mpps",
@@ -196,9 +235,8 @@ fn section(title: &str, rows: &[&Row], of: impl Fn(&Row) -> u16) {
     for row in rows {
         let numbers = [row.mpps, row.lowest, row.highest, row.gbits];
         let numbers = numbers.map(|number| format!("{number:.2}"));
-        let name = of(row).to_string();
         table.row(
-            std::iter::once(name)
+            std::iter::once(of(row))
                 .chain(numbers)
                 .chain([row.failures.to_string()]),
         );
@@ -209,26 +247,27 @@ fn section(title: &str, rows: &[&Row], of: impl Fn(&Row) -> u16) {
 fn print(report: &Report) {
     let rows = |keep: &dyn Fn(&Row) -> bool| -> Vec<&Row> {
         let mut rows: Vec<&Row> = report.rows.iter().filter(|row| keep(row)).collect();
-        rows.sort_by_key(|row| (row.batch, row.size, row.queues));
+        rows.sort_by_key(|row| (row.batch, row.size, row.queues, row.processors));
         rows
     };
     let usual_batch = |row: &Row| row.batch == USUAL.batch;
     let usual_size = |row: &Row| row.size == USUAL.size;
     let usual_queues = |row: &Row| row.queues == USUAL.queues;
+    let all = |row: &Row| !row.alone;
     section(
         "batch",
-        &rows(&|row| usual_size(row) && usual_queues(row)),
-        |row| row.batch,
+        &rows(&|row| all(row) && usual_size(row) && usual_queues(row)),
+        |row| row.batch.to_string(),
     );
     section(
         "size",
-        &rows(&|row| usual_batch(row) && usual_queues(row)),
-        |row| row.size,
+        &rows(&|row| all(row) && usual_batch(row) && usual_queues(row)),
+        |row| row.size.to_string(),
     );
     section(
-        "queues",
+        "queues, processors",
         &rows(&|row| usual_batch(row) && usual_size(row)),
-        |row| row.queues,
+        |row| format!("{}, {}", row.queues, row.processors),
     );
 }
 

@@ -63,6 +63,8 @@ impl Scale {
         }
         if value >= 1e6 {
             format!("{:.0} M", value / 1e6)
+        } else if value >= 1e4 {
+            format!("{:.0} k", value / 1e3)
         } else if value >= 1.0 || value == 0.0 {
             format!("{value:.0}")
         } else if value >= 0.01 {
@@ -200,6 +202,8 @@ mod tests {
         assert_eq!(Scale::Twofold.label(4.5), "");
         assert_eq!(Scale::Tenfold.label(-6.0), "10⁻⁶");
         assert_eq!(Scale::Tenfold.label(-1.0), "0.1");
+        assert_eq!(Scale::Tenfold.label(3.0), "1000");
+        assert_eq!(Scale::Tenfold.label(5.0), "100 k");
         assert_eq!(Scale::Tenfold.label(6.0), "1 M");
         assert_eq!(Scale::Linear.label(20.0), "20");
     }

@@ -20,13 +20,14 @@ pub(super) fn section(report: &Report) -> Result<(String, Machine)> {
          processors with the driver, so this measures the software devices more than the driver.",
     );
     let at = |row: &&Row, varied: &str| {
-        (varied == "batch" || row.batch == 32)
+        (varied == "queues" || !row.alone)
+            && (varied == "batch" || row.batch == 32)
             && (varied == "size" || row.size == 60)
             && (varied == "queues" || row.queues == 1)
     };
     let rows = |varied: &str| -> Vec<&Row> {
         let mut rows: Vec<&Row> = report.rows.iter().filter(|row| at(row, varied)).collect();
-        rows.sort_by_key(|row| (row.batch, row.size, row.queues));
+        rows.sort_by_key(|row| (row.batch, row.size, row.queues, row.processors));
         rows
     };
     text.push_str(&chart(&rows("batch"))?);
@@ -34,21 +35,24 @@ pub(super) fn section(report: &Report) -> Result<(String, Machine)> {
         "By batch size: 60-byte frames, one queue",
         "batch",
         &rows("batch"),
-        |row| row.batch,
+        |row| row.batch.to_string(),
         true,
     ));
     text.push_str(&table(
         "By frame size: batches of 32, one queue",
         "bytes",
         &rows("size"),
-        |row| row.size,
+        |row| row.size.to_string(),
         false,
     ));
     text.push_str(&table(
-        "By number of queues: 60-byte frames, batches of 32",
+        "By number of queues, and of processors that forward them: 60-byte frames, batches of 32",
         "queues",
         &rows("queues"),
-        |row| row.queues,
+        |row| match row.processors {
+            1 => format!("{}, on one processor", row.queues),
+            more => format!("{}, on {more}", row.queues),
+        },
         false,
     ));
     let samples = report.rows.iter().map(|row| row.samples).max().unwrap_or(0);
@@ -126,7 +130,7 @@ fn table(
     caption: &str,
     name: &str,
     rows: &[&Row],
-    of: impl Fn(&Row) -> u16,
+    of: impl Fn(&Row) -> String,
     with_paper: bool,
 ) -> String {
     let columns = [
@@ -140,7 +144,7 @@ fn table(
     for row in rows {
         let numbers =
             [row.mpps, row.lowest, row.highest, row.gbits].map(|number| format!("{number:.2}"));
-        let cells = std::iter::once(of(row).to_string()).chain(numbers);
+        let cells = std::iter::once(of(row)).chain(numbers);
         let cells: Vec<String> = cells.chain([row.failures.to_string()]).collect();
         table.row(Of::Others, &cells);
     }

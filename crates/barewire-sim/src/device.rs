@@ -1,11 +1,14 @@
 //! What all devices made of software have in common.
 
 use std::fmt;
+use std::io::{self, Write};
 use std::sync::Arc;
 
-use crate::nic::Nic;
+use crate::exceptions::Tolerated;
+use crate::nic::{Nic, NicCounters};
 use crate::violation::Violation;
 use crate::virtio::VirtioNic;
+use crate::wire::Wire;
 
 /// What a step moves frames through.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,6 +39,27 @@ pub trait Device: work::Work + fmt::Debug + Send + Sync + 'static {
 
     /// How many times software has broken a rule.
     fn violation_count(&self) -> u64;
+
+    /// The known exceptions that software made use of, and how often.
+    fn exceptions(&self) -> Vec<Tolerated>;
+
+    /// What the device has counted since it was made, whatever software has cleared meanwhile.
+    fn totals(&self) -> NicCounters;
+
+    /// Everything that the device has counted since it was made, by name.
+    fn statistics(&self) -> Vec<(String, u64)>;
+
+    /// Writes every event from now on to `output`, as text. It slows the device down.
+    fn trace(&self, output: Box<dyn Write + Send>);
+
+    /// Ends the record and writes what is buffered.
+    ///
+    /// # Errors
+    /// The first that occurred in writing it.
+    fn end_trace(&self) -> io::Result<()>;
+
+    /// Unplugs the port from its wire and plugs it into another; returns the old one.
+    fn replace_wire(&self, wire: Box<dyn Wire>) -> Box<dyn Wire>;
 }
 
 pub(crate) mod work {
@@ -101,6 +125,30 @@ macro_rules! by_its_own_methods {
             fn violation_count(&self) -> u64 {
                 <$device>::violation_count(self)
             }
+
+            fn exceptions(&self) -> Vec<Tolerated> {
+                <$device>::exceptions(self)
+            }
+
+            fn totals(&self) -> NicCounters {
+                <$device>::totals(self)
+            }
+
+            fn statistics(&self) -> Vec<(String, u64)> {
+                <$device>::statistics(self)
+            }
+
+            fn trace(&self, output: Box<dyn Write + Send>) {
+                <$device>::trace(self, output);
+            }
+
+            fn end_trace(&self) -> io::Result<()> {
+                <$device>::end_trace(self)
+            }
+
+            fn replace_wire(&self, wire: Box<dyn Wire>) -> Box<dyn Wire> {
+                <$device>::replace_wire(self, wire)
+            }
         }
     };
 }
@@ -127,5 +175,29 @@ impl<D: Device + ?Sized> Device for Arc<D> {
 
     fn violation_count(&self) -> u64 {
         (**self).violation_count()
+    }
+
+    fn exceptions(&self) -> Vec<Tolerated> {
+        (**self).exceptions()
+    }
+
+    fn totals(&self) -> NicCounters {
+        (**self).totals()
+    }
+
+    fn statistics(&self) -> Vec<(String, u64)> {
+        (**self).statistics()
+    }
+
+    fn trace(&self, output: Box<dyn Write + Send>) {
+        (**self).trace(output);
+    }
+
+    fn end_trace(&self) -> io::Result<()> {
+        (**self).end_trace()
+    }
+
+    fn replace_wire(&self, wire: Box<dyn Wire>) -> Box<dyn Wire> {
+        (**self).replace_wire(wire)
     }
 }

@@ -47,6 +47,7 @@
 #![forbid(unsafe_code)]
 
 pub mod device;
+mod exceptions;
 mod memory;
 pub mod nic;
 mod packet;
@@ -54,6 +55,7 @@ mod pci;
 pub mod runner;
 pub mod serve;
 pub mod time;
+mod trace;
 pub mod violation;
 pub mod virtio;
 pub mod wire;

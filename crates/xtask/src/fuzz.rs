@@ -25,6 +25,11 @@ const TARGETS: &[(&str, &str, &str)] = &[
     ),
     (
         "barewire-sim",
+        "hostile_virtio_driver",
+        "a_hostile_driver_does_no_harm",
+    ),
+    (
+        "barewire-sim",
         "hostile_capture",
         "hostile_bytes_do_no_harm",
     ),

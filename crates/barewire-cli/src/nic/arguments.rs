@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use barewire_sim::nic::Device;
+use barewire_sim::virtio::VirtioConfig;
 use barewire_sim::wire::WireWord;
 use clap::{Args, Subcommand, ValueEnum};
 
@@ -19,9 +20,9 @@ pub(crate) enum NicCommand {
     Serve(Serve),
 }
 
-/// Serve a software 82599 on a Unix socket, to QEMU or any other vfio-user client
+/// Serve a software network card on a Unix socket, to QEMU or any other vfio-user client
 ///
-/// The card checks whoever drives it against the datasheet; the summary lists every rule that was
+/// The card checks whoever drives it against its datasheet or specification; the summary lists every rule that was
 /// broken. Clients may come and go. It ends on Ctrl-C or SIGTERM and removes its socket. On SIGUSR1
 /// it prints `status: ` and what the summary's JSON object would be now on standard error.
 ///
@@ -33,15 +34,17 @@ pub(crate) struct Serve {
     #[arg(short, long, value_name = "PATH", value_parser = socket)]
     pub(crate) socket: PathBuf,
 
-    /// Which controller
+    /// Which card: a controller of Intel's, or virtio-net[:OPTION,...]
+    ///
+    /// The options of virtio-net are pairs=N (of queues), size=N (of queues), mtu=N, transitional
+    /// (with the legacy interface), shuffled (buffers come back out of order), with=FEATURE and
+    /// without=FEATURE, such as with=rss.
     #[arg(
         long,
-        value_name = "82599|X540|X550",
-        default_value = "82599",
-        ignore_case = true,
-        hide_possible_values = true
+        value_name = "82599|X540|X550|virtio-net",
+        default_value = "82599"
     )]
-    pub(crate) device: Controller,
+    pub(crate) device: Card,
 
     /// What the port is plugged into: none, loopback, cable:PATH, cable:LOCAL,REMOTE, tap:NAME,
     /// pcap:IN[,OUT], generator[:OPTION=VALUE,...]
@@ -90,23 +93,41 @@ pub(crate) struct Serve {
     pub(crate) json: bool,
 }
 
-/// A controller by its name.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub(crate) enum Controller {
-    #[value(name = "82599")]
-    I82599,
-    #[value(name = "X540")]
-    X540,
-    #[value(name = "X550")]
-    X550,
+/// A card by its name.
+#[derive(Clone, Debug)]
+pub(crate) enum Card {
+    Intel(Device),
+    Virtio(VirtioConfig),
 }
 
-impl Controller {
-    pub(crate) const fn device(self) -> Device {
+impl fmt::Display for Card {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::I82599 => Device::I82599,
-            Self::X540 => Device::X540,
-            Self::X550 => Device::X550,
+            Self::Intel(device) => device.fmt(f),
+            Self::Virtio(_) => f.write_str("virtio-net"),
+        }
+    }
+}
+
+impl FromStr for Card {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let (name, options) = text.split_once(':').unwrap_or((text, ""));
+        let device = match name.to_ascii_lowercase().as_str() {
+            "82599" => Device::I82599,
+            "x540" => Device::X540,
+            "x550" => Device::X550,
+            "virtio-net" => {
+                let config: Result<VirtioConfig, _> = options.parse();
+                return config.map(Self::Virtio).map_err(|error| error.to_string());
+            }
+            _ => return Err("allowed: 82599, X540, X550, virtio-net[:OPTION,...]".to_owned()),
+        };
+        if options.is_empty() {
+            Ok(Self::Intel(device))
+        } else {
+            Err(format!("an {name} has no options"))
         }
     }
 }
@@ -225,6 +246,22 @@ mod tests {
         ] {
             let refusal = text.parse::<MacAddress>().unwrap_err();
             assert!(refusal.contains("02:42:57"), "{text}: {refusal}");
+        }
+    }
+
+    #[test]
+    fn cards_are_known_by_name() {
+        let card = |text: &str| text.parse::<Card>().map(|card| card.to_string());
+        assert_eq!(card("82599").as_deref(), Ok("82599"));
+        assert_eq!(card("x540").as_deref(), Ok("X540"));
+        assert_eq!(card("virtio-net").as_deref(), Ok("virtio-net"));
+        assert_eq!(card("virtio-net:pairs=2").as_deref(), Ok("virtio-net"));
+        for (text, part) in [
+            ("e1000", "virtio-net[:OPTION,...]"),
+            ("82599:pairs=2", "no options"),
+            ("virtio-net:pairs=0", "1 to 16"),
+        ] {
+            assert!(card(text).unwrap_err().contains(part), "{text}");
         }
     }
 

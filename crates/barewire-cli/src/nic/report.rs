@@ -2,7 +2,7 @@
 
 use std::io::{self, Write};
 
-use barewire_sim::nic::{NicCounters, Tolerated, Total};
+use barewire_sim::nic::{NicCounters, Tolerated};
 use serde::{Serialize, Serializer};
 
 /// The result of serving a card, and its JSON form.
@@ -58,23 +58,6 @@ impl From<&Tolerated> for Met {
     }
 }
 
-/// Counts by the datasheet's name; of those with an index, only what is not 0. Counts of bytes,
-/// which are two registers, have the name that is left without `L`.
-pub(super) fn by_name(totals: &[Total]) -> Vec<(String, u64)> {
-    let named = totals.iter().filter_map(|total| {
-        let name = match total.register.name.trim_end_matches('L') {
-            "" => total.register.name,
-            name => name.trim_end_matches('_'),
-        };
-        match total.register.count() {
-            1 => Some((name.to_owned(), total.value)),
-            _ if total.value > 0 => Some((format!("{name}[{}]", total.index), total.value)),
-            _ => None,
-        }
-    });
-    named.collect()
-}
-
 impl From<NicCounters> for Counters {
     fn from(counted: NicCounters) -> Self {
         Self {
@@ -86,6 +69,12 @@ impl From<NicCounters> for Counters {
             oversize: counted.oversize,
         }
     }
+}
+
+/// A card's name as it is in a sentence.
+pub(super) fn with_article(card: &str) -> String {
+    let article = if card.starts_with('v') { "a" } else { "an" };
+    format!("{article} {card}")
 }
 
 fn as_object<S: Serializer, N: Serialize>(
@@ -103,8 +92,10 @@ impl Report {
     pub(super) fn print(&self, output: &mut dyn Write) -> io::Result<()> {
         writeln!(
             output,
-            "served     an {} at {} for {:.1} s",
-            self.device, self.socket, self.seconds
+            "served     {} at {} for {:.1} s",
+            with_article(&self.device),
+            self.socket,
+            self.seconds
         )?;
         let counters = &self.counters;
         writeln!(

@@ -2,20 +2,53 @@
 
 use std::fs::File;
 use std::io::{self, BufWriter, Write};
+use std::sync::Arc;
 use std::thread;
 use std::time::Instant;
 
 use anyhow::{Context, Result, bail};
 use barewire_sim::nic::{Nic, NicConfig};
-use barewire_sim::serve::{ServeConfig, Server};
-use barewire_sim::wire::{Plugged, Unplugged, WireWatch};
+use barewire_sim::serve::{ServeConfig, Served, Server};
+use barewire_sim::virtio::{VirtioConfig, VirtioNic};
+use barewire_sim::wire::{Plugged, Unplugged, Wire, WireWatch};
 use signal_hook::consts::SIGUSR1;
 use signal_hook::iterator::Signals;
 
-use super::arguments::{Doorbells, Serve};
-use super::report::{Met, Report, by_name};
+use super::arguments::{Card, Doorbells, Serve};
+use super::report::{Met, Report, with_article};
 use crate::arguments::Switch;
 use crate::interrupt::Interrupt;
+
+/// The card that the command line asks for.
+fn make(command: &Serve, wire: Box<dyn Wire>) -> Arc<dyn Served> {
+    let mac = command.mac().0;
+    let name = command.socket.display().to_string();
+    let plugged = command.wire.is_plugged();
+    let tolerate = command.exceptions == Switch::On;
+    match &command.device {
+        Card::Intel(device) => {
+            let config = NicConfig {
+                device: *device,
+                mac,
+                name,
+                plugged,
+                tolerate,
+                ..NicConfig::default()
+            };
+            Arc::new(Nic::new(config, wire))
+        }
+        Card::Virtio(config) => {
+            let config = VirtioConfig {
+                mac,
+                name,
+                plugged,
+                tolerate,
+                ..config.clone()
+            };
+            Arc::new(VirtioNic::new(config, wire))
+        }
+    }
+}
 
 /// Serves a card as the command line says, until a signal comes.
 ///
@@ -27,23 +60,14 @@ pub(super) fn run(command: &Serve, quiet: bool) -> Result<()> {
     // before anybody is told that there is someone to ask
     let mut signals = Signals::new([SIGUSR1]).context("cannot catch SIGUSR1")?;
     let questions = signals.handle();
-    let device = command.device.device();
     let socket = command.socket.display().to_string();
     let Plugged { wire, watch } = command.wire.plug_in()?;
-    let config = NicConfig {
-        device,
-        mac: command.mac().0,
-        name: socket.clone(),
-        plugged: command.wire.is_plugged(),
-        tolerate: command.exceptions == Switch::On,
-        ..NicConfig::default()
-    };
-    let nic = Nic::new(config, wire);
+    let nic = make(command, wire);
     if let Some(file) = &command.trace {
         let output = File::create(file);
         let output =
             output.with_context(|| format!("cannot write a trace to {}", file.display()))?;
-        nic.trace(BufWriter::new(output));
+        nic.trace(Box::new(BufWriter::new(output)));
     }
     let how = ServeConfig {
         doorbells: match command.doorbells {
@@ -53,25 +77,26 @@ pub(super) fn run(command: &Serve, quiet: bool) -> Result<()> {
         },
         ..ServeConfig::default()
     };
-    let mut server = Server::bind(&command.socket, nic.clone(), how)?;
+    let mut server = Server::bind(&command.socket, Arc::clone(&nic), how)?;
     let began = Instant::now();
     if !quiet {
         // whoever started it may not want to hear of it
         let _ = writeln!(
             io::stderr(),
-            "serving an {device} at {socket}, wire {}, MAC address {}",
+            "serving {} at {socket}, wire {}, MAC address {}",
+            with_article(&command.device.to_string()),
             command.wire,
             command.mac()
         );
     }
-    let look = |nic: &Nic, watch: &WireWatch| Report {
+    let look = |nic: &dyn Served, watch: &WireWatch| Report {
         socket: socket.clone(),
-        device: device.to_string(),
+        device: command.device.to_string(),
         mac: command.mac().to_string(),
         far_end: command.wire.to_string(),
         seconds: began.elapsed().as_secs_f64(),
         counters: nic.totals().into(),
-        statistics: by_name(&nic.register_totals()),
+        statistics: nic.statistics(),
         wire: watch.counts(),
         exceptions: nic.exceptions().iter().map(Met::from).collect(),
         violations: nic.violation_count(),
@@ -81,7 +106,7 @@ pub(super) fn run(command: &Serve, quiet: bool) -> Result<()> {
         scope.spawn(|| {
             for _ in signals.forever() {
                 // whoever asked may have gone
-                let _ = look(&nic, &watch).print_status(&mut io::stderr().lock());
+                let _ = look(&*nic, &watch).print_status(&mut io::stderr().lock());
             }
         });
         let outcome = server.run(interrupt.flag());
@@ -90,9 +115,9 @@ pub(super) fn run(command: &Serve, quiet: bool) -> Result<()> {
     });
     drop(server);
     watch.stop();
-    let report = look(&nic, &watch);
+    let report = look(&*nic, &watch);
     // takes sockets away, and gives a recording its last frame
-    drop(nic.replace_wire(Unplugged::new()));
+    drop(nic.replace_wire(Box::new(Unplugged::new())));
     let recorded = watch.finish();
     let traced = nic.end_trace().context("cannot write the trace");
 
@@ -108,7 +133,7 @@ pub(super) fn run(command: &Serve, quiet: bool) -> Result<()> {
     traced?;
     if command.strict && report.violations > 0 {
         bail!(
-            "the driver broke the datasheet's rules {} times",
+            "the driver broke the card's rules {} times",
             report.violations
         );
     }

@@ -8,7 +8,7 @@ use barewire_dma::DmaRegion;
 
 /// Memory that is reached by asking somebody: a file that is read and written, a peer behind a
 /// socket.
-pub(crate) trait Distant: Send + Sync + fmt::Debug {
+pub trait Distant: Send + Sync + fmt::Debug {
     /// Asks for the `count` bytes at `address`, so that they can be read without waiting.
     fn prepare(&self, address: u64, count: usize) -> Result<(), Unanswered> {
         let _ = (address, count);
@@ -25,7 +25,7 @@ pub(crate) trait Distant: Send + Sync + fmt::Debug {
 
 /// Distant memory did not answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Unanswered {
+pub enum Unanswered {
     /// It never will.
     Lost,
     /// It was asked. The same access has to be tried again later.
@@ -34,7 +34,7 @@ pub(crate) enum Unanswered {
 
 /// What the device may do with memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Access {
+pub struct Access {
     pub(crate) read: bool,
     pub(crate) write: bool,
 }
@@ -48,7 +48,7 @@ impl Access {
 
 /// The memory behind a range of addresses.
 #[derive(Clone, Debug)]
-pub(crate) enum Memory {
+pub enum Memory {
     /// A piece of a region of this process, from this offset on.
     Mapped(Arc<DmaRegion>, usize),
     /// Memory that is asked for by the address.

@@ -57,7 +57,7 @@ impl Fault {
 
 /// Why memory was not mapped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Refused {
+pub enum Refused {
     /// It has no bytes, or runs past the end of the address space.
     Range,
     /// A part of the range is mapped already.

@@ -5,11 +5,11 @@ use barewire_spec::ixgbe::x540::Eewr;
 use barewire_spec::ixgbe::{Eerd, Hlreg0, Mode, Mrqc, Rdrxctl, Rxctrl, Swsm};
 
 use super::eeprom;
-use super::exceptions::Subject;
 use super::model::Model;
 use super::registers::{Registers, Slot, slot};
 use super::roles::Role;
 use super::unimplemented;
+use crate::exceptions::Subject;
 use crate::violation::Rule;
 
 /// What a device that is gone answers.
@@ -144,7 +144,7 @@ impl Model {
             return;
         }
         let reserved = Registers::reserved_changed(&slot, value);
-        if reserved != 0 && !self.tolerates(Rule::ReservedBit, Subject::Register(&slot), reserved) {
+        if reserved != 0 && !self.tolerates(Rule::ReservedBit, slot.subject(), reserved) {
             self.violate_at(&slot, Rule::ReservedBit, value, || {
                 format!("mask {reserved:#x}")
             });
@@ -154,7 +154,7 @@ impl Model {
         }
         if let Some(state) = self.forbids(&slot, value) {
             let changed = value ^ self.registers.at(&slot);
-            if !self.tolerates(Rule::ForbiddenState, Subject::Register(&slot), changed) {
+            if !self.tolerates(Rule::ForbiddenState, slot.subject(), changed) {
                 self.violate_at(&slot, Rule::ForbiddenState, value, || state.into());
                 return;
             }
@@ -230,7 +230,7 @@ impl Model {
         value: u32,
         state: impl FnOnce() -> String,
     ) -> bool {
-        if self.tolerates(rule, Subject::Register(slot), value) {
+        if self.tolerates(rule, slot.subject(), value) {
             return true;
         }
         let section = slot.register.section;

@@ -5,174 +5,11 @@
 //! ([`Nic::exceptions`](super::Nic::exceptions)) and is no violation, if
 //! [`NicConfig::tolerate`](super::NicConfig::tolerate) is set. Nothing else is let through.
 
-use std::fmt;
-
 use barewire_spec::ixgbe as spec;
 use barewire_spec::ixgbe::Register;
 
-use super::registers::Slot;
+use crate::exceptions::{Exception, Place};
 use crate::violation::Rule;
-
-/// Where an exception holds.
-#[derive(Clone, Copy, Debug)]
-pub enum Place {
-    /// A register, or some of an array.
-    Registers {
-        /// The register.
-        register: &'static Register,
-        /// The first index.
-        first: u32,
-        /// The last index.
-        last: u32,
-    },
-    /// Offsets of BAR 0 where the device has no register: its predecessor had one.
-    Offsets {
-        /// The predecessor's name.
-        name: &'static str,
-        /// The first offset.
-        first: u32,
-        /// How many there are.
-        count: u32,
-        /// Bytes from one to the next.
-        stride: u32,
-    },
-    /// Something else that violations name, such as `transmit descriptor`.
-    Object(&'static str),
-}
-
-impl fmt::Display for Place {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Registers {
-                register,
-                first,
-                last,
-            } => match (register.count(), last - first) {
-                (1, _) => f.write_str(register.name),
-                (_, 0) => write!(f, "{}[{first}]", register.name),
-                _ => write!(f, "{}[{first}..={last}]", register.name),
-            },
-            Self::Offsets { name, first, .. } => write!(f, "{name} at {first:#x}"),
-            Self::Object(name) => f.write_str(name),
-        }
-    }
-}
-
-/// One thing that a driver of others does although the datasheet forbids it.
-#[derive(Clone, Copy, Debug)]
-pub struct Exception {
-    /// Where.
-    pub place: Place,
-    /// The rule that is broken.
-    pub rule: Rule,
-    /// The bits that may be wrong: for [`Rule::ReservedBit`] and [`Rule::ForbiddenState`] those
-    /// that change, for other writes those that may be set at all.
-    pub bits: u32,
-    /// Who does it.
-    pub who: &'static str,
-    /// Why it does no harm.
-    pub why: &'static str,
-}
-
-impl fmt::Display for Exception {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "{}: {}, bits {:#x} ({}: {})",
-            self.place,
-            self.rule.text(),
-            self.bits,
-            self.who,
-            self.why
-        )
-    }
-}
-
-/// An exception that was met.
-#[derive(Clone, Copy, Debug)]
-pub struct Tolerated {
-    /// The entry of [`EXCEPTIONS`].
-    pub exception: &'static Exception,
-    /// How often.
-    pub count: u64,
-}
-
-/// What may break a rule.
-#[derive(Clone, Copy, Debug)]
-pub(super) enum Subject<'a> {
-    Register(&'a Slot),
-    Offset(u32),
-    Object(&'a str),
-}
-
-impl Place {
-    fn holds(&self, subject: Subject<'_>) -> bool {
-        match (self, subject) {
-            (
-                Self::Registers {
-                    register,
-                    first,
-                    last,
-                },
-                Subject::Register(slot),
-            ) => std::ptr::eq(*register, slot.register) && (*first..=*last).contains(&slot.index),
-            (
-                Self::Offsets {
-                    first,
-                    count,
-                    stride,
-                    ..
-                },
-                Subject::Offset(offset),
-            ) => offset
-                .checked_sub(*first)
-                .is_some_and(|past| past.is_multiple_of(*stride) && past / stride < *count),
-            (Self::Object(name), Subject::Object(what)) => what
-                .strip_prefix(name)
-                .is_some_and(|rest| rest.is_empty() || rest.starts_with([' ', '['])),
-            _ => false,
-        }
-    }
-}
-
-/// The entry of [`EXCEPTIONS`] for a broken rule, as its position.
-pub(super) fn find(rule: Rule, subject: Subject<'_>, bits: u32) -> Option<usize> {
-    EXCEPTIONS.iter().position(|entry| {
-        entry.rule == rule && bits & !entry.bits == 0 && entry.place.holds(subject)
-    })
-}
-
-/// How often each entry was met.
-#[derive(Debug)]
-pub(super) struct ExceptionLog {
-    counts: Vec<u64>,
-}
-
-impl ExceptionLog {
-    pub(super) fn new() -> Self {
-        Self {
-            counts: vec![0; EXCEPTIONS.len()],
-        }
-    }
-
-    pub(super) fn count(&mut self, entry: usize) {
-        if let Some(count) = self.counts.get_mut(entry) {
-            *count = count.saturating_add(1);
-        }
-    }
-
-    pub(super) fn met(&self) -> Vec<Tolerated> {
-        EXCEPTIONS
-            .iter()
-            .zip(&self.counts)
-            .filter(|(_, count)| **count > 0)
-            .map(|(exception, count)| Tolerated {
-                exception,
-                count: *count,
-            })
-            .collect()
-    }
-}
 
 /// What [`Place::Object`] calls a long buffer of a packet that is to be segmented.
 pub(super) const LONG_BUFFER: &str = "transmit buffer";
@@ -458,20 +295,29 @@ pub static EXCEPTIONS: &[Exception] = &[
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::exceptions::{Subject, find};
     use crate::nic::Device;
     use crate::nic::registers::slot;
 
     #[test]
     fn an_entry_covers_its_bits_and_places_and_no_others() {
         let rah = slot(spec::RAH.at(3), Device::I82599).unwrap();
-        let covers = |rule, bits| find(rule, Subject::Register(&rah), bits).is_some();
+        let covers = |rule, bits| find(EXCEPTIONS, rule, rah.subject(), bits).is_some();
         assert!(covers(Rule::ReservedBit, 0x0004_0000));
         assert!(!covers(Rule::ReservedBit, 0x0014_0000));
         assert!(!covers(Rule::ForbiddenState, 0));
         let tail = |queue| slot(spec::RDT.at(queue), Device::I82599).unwrap();
-        assert!(find(Rule::Tail, Subject::Register(&tail(3)), 7).is_some());
-        assert!(find(Rule::Tail, Subject::Register(&tail(4)), 7).is_none());
-        let dump = |offset| find(Rule::UndefinedRegister, Subject::Offset(offset), 0).is_some();
+        assert!(find(EXCEPTIONS, Rule::Tail, tail(3).subject(), 7).is_some());
+        assert!(find(EXCEPTIONS, Rule::Tail, tail(4).subject(), 7).is_none());
+        let dump = |offset| {
+            find(
+                EXCEPTIONS,
+                Rule::UndefinedRegister,
+                Subject::Offset(offset),
+                0,
+            )
+            .is_some()
+        };
         assert!(dump(0x06_02C + 7 * 0x40));
         assert!(!dump(0x06_02C + 16 * 0x40));
         assert!(!dump(0x02C24));

@@ -65,7 +65,9 @@ use parking_lot::{Mutex, MutexGuard};
 
 pub use bar::{NicBar, NicFunction};
 pub(crate) use doorbell::Direction;
-pub use exceptions::{EXCEPTIONS, Exception, Place, Tolerated};
+pub use exceptions::EXCEPTIONS;
+
+pub use crate::exceptions::{Exception, Place, Tolerated};
 pub use interrupt::Signal;
 pub(crate) use served::QueueView;
 pub use totals::Total;

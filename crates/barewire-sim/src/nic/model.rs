@@ -7,7 +7,7 @@ use super::clock::SystemTime;
 use super::coalescing::Coalescing;
 use super::config_space::config_space;
 use super::doorbell::{Direction, Doorbells, QUEUES};
-use super::exceptions::{self, ExceptionLog, Subject};
+use super::exceptions::EXCEPTIONS;
 use super::filter::Filter;
 use super::flow_director::FlowDirector;
 use super::interrupt::{Causes, Interrupts, causes_of};
@@ -21,13 +21,14 @@ use super::reset::Resets;
 use super::spi::SerialEeprom;
 use super::statistics::Statistics;
 use super::time_stamps::Stamps;
-use super::trace::Trace;
 use super::{Device, NicConfig, eeprom};
 use crate::device::Part;
+use crate::exceptions::{ExceptionLog, Subject};
 use crate::memory::{Fault, Iommu};
 use crate::packet::FlagMasks;
 use crate::pci::ConfigSpace;
 use crate::time::{Clock, Nanos};
+use crate::trace::Trace;
 use crate::violation::{Rule, Violation, ViolationLog};
 use crate::wire::{Loopback, Wire};
 
@@ -120,7 +121,7 @@ impl Model {
             now: Nanos::ZERO,
             clock: Clock::Stepped,
             log: ViolationLog::default(),
-            exceptions: ExceptionLog::new(),
+            exceptions: ExceptionLog::new(EXCEPTIONS),
             registers: Registers::new(),
             pci: config_space(&config),
             iommu: Iommu::new(),
@@ -363,15 +364,7 @@ impl Model {
 
     /// Whether the list of exceptions covers a broken rule; counts it if so.
     pub(super) fn tolerates(&mut self, rule: Rule, subject: Subject<'_>, bits: u32) -> bool {
-        let found = if self.config.tolerate {
-            exceptions::find(rule, subject, bits)
-        } else {
-            None
-        };
-        if let Some(entry) = found {
-            self.exceptions.count(entry);
-        }
-        found.is_some()
+        self.config.tolerate && self.exceptions.tolerates(rule, subject, bits)
     }
 
     /// Records a violation that no exception covers.

@@ -6,6 +6,7 @@ use barewire_spec::ixgbe::{Mode, Register, table, wider, x540, x550};
 
 use super::Device;
 use super::roles::{Role, role_of};
+use crate::exceptions::Subject;
 
 /// Bytes of BAR 0 in which registers are defined.
 pub(crate) const REGISTER_SPACE: u32 = 0x2_0000;
@@ -25,6 +26,11 @@ pub(crate) struct Slot {
 }
 
 impl Slot {
+    /// As what may break a rule.
+    pub(super) fn subject(&self) -> Subject<'static> {
+        Subject::Register(self.register, self.index)
+    }
+
     /// The index as a queue number or table position.
     pub(crate) fn position(&self) -> usize {
         self.index as usize

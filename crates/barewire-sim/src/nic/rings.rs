@@ -6,12 +6,12 @@ use barewire_spec::ixgbe::{
 };
 
 use super::doorbell::Direction;
-use super::exceptions::Subject;
 use super::header_split::Split;
 use super::interrupt::assigned;
 use super::model::{Model, Switch};
 use super::queue::{Packet, Ring, RxQueue};
 use super::registers::{self, Slot};
+use crate::exceptions::Subject;
 use crate::time::Nanos;
 use crate::violation::Rule;
 

@@ -43,8 +43,8 @@ impl Nic {
         Ok(())
     }
 
-    /// Takes memory away again; how many mappings that was.
-    pub(crate) fn unmap_memory(&self, start: u64, bytes: u64) -> usize {
+    /// Takes memory away again.
+    pub(crate) fn unmap_memory(&self, start: u64, bytes: u64) {
         let mut model = self.shared.access();
         // What was handed over before may still be done.
         model.absorb(&self.shared.doorbells);
@@ -53,7 +53,7 @@ impl Nic {
         if let Some(trace) = &mut model.trace {
             trace.note(now, "unmap", &format_args!("{start:#x}, {bytes:#x} bytes"));
         }
-        model.iommu.unmap_range(start, bytes)
+        model.iommu.unmap_range(start, bytes);
     }
 
     /// Takes all memory away.

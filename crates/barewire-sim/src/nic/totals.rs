@@ -33,4 +33,23 @@ impl Nic {
         }
         totals
     }
+
+    /// What each statistics register counted since the device was made, by the datasheet's name; of
+    /// those with an index only what is not 0. Counts of bytes, which are two registers, have the
+    /// name that is left without `L`.
+    pub fn statistics(&self) -> Vec<(String, u64)> {
+        let totals = self.register_totals();
+        let named = totals.iter().filter_map(|total| {
+            let name = match total.register.name.trim_end_matches('L') {
+                "" => total.register.name,
+                name => name.trim_end_matches('_'),
+            };
+            match total.register.count() {
+                1 => Some((name.to_owned(), total.value)),
+                _ if total.value > 0 => Some((format!("{name}[{}]", total.index), total.value)),
+                _ => None,
+            }
+        });
+        named.collect()
+    }
 }

@@ -1,12 +1,4 @@
-//! A readable record of what software does to the device, and of what the device does to memory.
-//!
-//! One event a line: the device's time, what happened, to what, with which value.
-//!
-//! ```text
-//!       12.345678 ms  write     RXDCTL[0] = 0x02000000
-//!       12.350001 ms  DMA       TX[0] descriptor 5 at 0x1100000050: sends 60 bytes from 0x1100200000 (EOP IFCS RS)
-//!       12.350001 ms  DMA       RX[0] descriptor 7 at 0x1100010070: 60 bytes into 0x1100300800 (DD EOP)
-//! ```
+//! What the record says of registers and descriptors of the 82599 ([`Trace`]).
 
 use std::fmt;
 use std::io::{self, Write};
@@ -21,28 +13,12 @@ use super::model::Model;
 use super::queue::DESCRIPTOR;
 use crate::memory::Hint;
 use crate::time::Nanos;
+use crate::trace::Trace;
 
 /// Descriptors of one queue that are shown of one step; a step moves fewer frames.
 const MOST: usize = 256;
 
-/// Where the record goes.
-pub(super) struct Trace {
-    output: Box<dyn Write + Send>,
-    failure: Option<io::Error>,
-}
-
 impl Trace {
-    /// Writes a line. After a failure nothing more is written.
-    fn line(&mut self, now: Nanos, what: &str, event: fmt::Arguments<'_>) {
-        if self.failure.is_some() {
-            return;
-        }
-        let millis = now.0 / 1_000_000;
-        let rest = now.0 % 1_000_000;
-        let line = writeln!(self.output, "{millis:>8}.{rest:06} ms  {what:<8}  {event}");
-        self.failure = line.err();
-    }
-
     /// Records an access to a register.
     pub(super) fn register(&mut self, now: Nanos, access: &str, offset: u32, value: u32) {
         match lookup(offset) {
@@ -76,16 +52,6 @@ impl Trace {
             format_args!("{name}[{queue}] = {tail:#010x}"),
         );
     }
-
-    /// Records a write to configuration space.
-    pub(super) fn config(&mut self, now: Nanos, offset: u16, value: u32) {
-        self.line(now, "config", format_args!("{offset:#05x} = {value:#010x}"));
-    }
-
-    /// Records whatever else there is to say.
-    pub(super) fn note(&mut self, now: Nanos, what: &str, event: &dyn fmt::Display) {
-        self.line(now, what, format_args!("{event}"));
-    }
 }
 
 /// A queue with descriptors to use, before a step.
@@ -99,10 +65,7 @@ pub(super) struct Before {
 impl Nic {
     /// Writes every event from now on to `output`, as text. It slows the device down.
     pub fn trace(&self, output: impl Write + Send + 'static) {
-        self.shared.access().trace = Some(Box::new(Trace {
-            output: Box::new(output),
-            failure: None,
-        }));
+        self.shared.access().trace = Some(Box::new(Trace::new(output)));
     }
 
     /// Ends the record and writes what is buffered.
@@ -111,13 +74,7 @@ impl Nic {
     /// The first that occurred in writing it.
     pub fn end_trace(&self) -> io::Result<()> {
         let trace = self.shared.access().trace.take();
-        let Some(mut trace) = trace else {
-            return Ok(());
-        };
-        match trace.failure.take() {
-            Some(failure) => Err(failure),
-            None => trace.output.flush(),
-        }
+        trace.map_or(Ok(()), |trace| trace.end())
     }
 }
 

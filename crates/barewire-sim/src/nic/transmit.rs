@@ -7,7 +7,7 @@ use barewire_spec::ixgbe::descriptor::tx::{
 };
 use barewire_spec::ixgbe::limits;
 
-use super::exceptions::{self, Subject};
+use super::exceptions;
 use super::interrupt::Causes;
 use super::model::{Model, Port};
 use super::offload;
@@ -16,6 +16,7 @@ use super::refusal;
 use super::rings::FRAME_ROOM;
 use super::segmentation::{self, Segmentation};
 use super::statistics::{FCS, Statistics};
+use crate::exceptions::Subject;
 use crate::memory::{Descriptor, Fault, Iommu, Window};
 use crate::time::Nanos;
 use crate::violation::{Refusal, Rule};

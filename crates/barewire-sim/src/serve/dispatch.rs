@@ -10,7 +10,6 @@ use barewire_bus::vfio_user::{
 use rustix::io::Errno;
 
 use super::Doorbells;
-use super::interrupts;
 use super::pages::Look;
 use super::regions;
 use super::session::{Gone, Session};
@@ -61,7 +60,7 @@ impl Session {
             } else {
                 Look::Stopping
             };
-            pages.look(&self.nic, look);
+            pages.look(look);
         }
         let answer = self.carry_out(message);
         self.answer(&header, answer)
@@ -157,7 +156,7 @@ impl Session {
             Command::DeviceGetRegionInfo => self.region_info(&payload),
             Command::DeviceGetIrqInfo => {
                 let asked = IrqInfo::decode(&payload)?;
-                let info = interrupts::info(asked.index).ok_or(Errno::INVAL)?;
+                let info = self.interrupts.info(asked.index).ok_or(Errno::INVAL)?;
                 Ok(info.encode().into())
             }
             Command::DeviceSetIrqs => {
@@ -181,7 +180,7 @@ impl Session {
                 Ok(count.to_ne_bytes().to_vec().into())
             }
             Command::DeviceReset => {
-                self.nic.power_cycle();
+                self.device.power_cycle();
                 self.device_changed();
                 if let Some(pages) = &mut self.pages {
                     pages.clear_counters();
@@ -207,7 +206,7 @@ impl Session {
 
     fn region_info(&mut self, payload: &[u8]) -> Result<Answer, Refusal> {
         let asked = RegionInfo::decode(payload)?;
-        let mut info = regions::info(asked.index).ok_or(Errno::INVAL)?;
+        let mut info = regions::info(&*self.device, asked.index).ok_or(Errno::INVAL)?;
         let mut fd = None;
         if asked.index == pci::REGION_BAR0
             && let Some(pages) = &mut self.pages
@@ -226,7 +225,7 @@ impl Session {
     fn region_read(&mut self, payload: &[u8]) -> Result<Answer, Refusal> {
         let access = RegionAccess::decode(payload)?;
         let count = access.count as usize;
-        regions::check(&access, count)?;
+        regions::check(&*self.device, &access, count)?;
         if count > self.most_data {
             return Err(Errno::INVAL.into());
         }
@@ -239,7 +238,7 @@ impl Session {
     }
 
     fn region_write(&mut self, access: RegionAccess, data: &[u8]) -> Result<(), Refusal> {
-        regions::check(&access, data.len())?;
+        regions::check(&*self.device, &access, data.len())?;
         self.write_region(&access, data);
         Ok(())
     }

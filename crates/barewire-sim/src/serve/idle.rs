@@ -10,7 +10,7 @@ use parking_lot::Mutex;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 
-use crate::nic::Nic;
+use super::served::Served;
 
 /// The longest sleep: how late a request to stop is noticed.
 const LONGEST: Duration = Duration::from_millis(100);
@@ -53,13 +53,13 @@ impl Idle {
     /// there are doorbells which nothing tells of.
     pub(super) fn wait(
         &mut self,
-        nic: &Nic,
+        device: &dyn Served,
         polled: bool,
         connection: &Arc<Mutex<Connection>>,
         unmask: Option<BorrowedFd<'_>>,
     ) -> io::Result<()> {
-        let mut limit = nic.quiet_for().unwrap_or(LONGEST).min(LONGEST);
-        let silent = self.look_at_wire(nic)?;
+        let mut limit = device.quiet_for().unwrap_or(LONGEST).min(LONGEST);
+        let silent = self.look_at_wire(device)?;
         if polled || silent {
             limit = limit.min(self.look());
         } else if self.wire.is_none() {
@@ -96,21 +96,24 @@ impl Idle {
     }
 
     /// Finds out what tells of frames; true if nothing does although there may be some.
-    fn look_at_wire(&mut self, nic: &Nic) -> io::Result<bool> {
+    fn look_at_wire(&mut self, device: &dyn Served) -> io::Result<bool> {
         let known = self.wire.as_ref().map(|(number, _)| *number);
         let mut silent = false;
-        let found = nic.with_wire(|wire| match wire.readiness() {
-            None => {
-                silent = !wire.idle();
-                Ok(None)
-            }
-            Some(fd) if Some(fd.as_raw_fd()) == known => Ok(known.map(|number| (number, None))),
-            Some(fd) => fd
-                .as_fd()
-                .try_clone_to_owned()
-                .map(|copy| Some((fd.as_raw_fd(), Some(copy)))),
-        })?;
-        match found {
+        let mut found = Ok(None);
+        device.look_at_wire(&mut |wire| {
+            found = match wire.readiness() {
+                None => {
+                    silent = !wire.idle();
+                    Ok(None)
+                }
+                Some(fd) if Some(fd.as_raw_fd()) == known => Ok(known.map(|number| (number, None))),
+                Some(fd) => fd
+                    .as_fd()
+                    .try_clone_to_owned()
+                    .map(|copy| Some((fd.as_raw_fd(), Some(copy)))),
+            };
+        });
+        match found? {
             None => self.wire = None,
             Some((number, Some(copy))) => self.wire = Some((number, copy)),
             Some((_, None)) => {}

@@ -10,7 +10,6 @@ use barewire_bus::vfio_user::{
     IRQ_FLAG_AUTOMASKED, IRQ_FLAG_EVENTFD, IRQ_FLAG_MASKABLE, IrqAction, IrqData, IrqInfo, SetIrqs,
     pci,
 };
-use barewire_spec::ixgbe::limits;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 
@@ -19,7 +18,7 @@ use crate::nic::Signal;
 /// Interrupts that have fired and are still to be told to the client: one bit a vector. The device
 /// fires in the middle of its work; the client is told when what the interrupt is about is done.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Fired(Arc<AtomicU64>);
+pub struct Fired(Arc<AtomicU64>);
 
 impl Signal for Fired {
     fn signal(&mut self, vector: u16) {
@@ -52,31 +51,9 @@ pub(super) struct Interrupts {
     other: [Slot; 2],
 }
 
-/// How many interrupts of a type there are.
-pub(super) fn count(index: u32) -> Option<u32> {
-    match index {
-        pci::IRQ_MSIX => Some(limits::MSIX_VECTORS),
-        pci::IRQ_INTX | pci::IRQ_MSI | pci::IRQ_ERR | pci::IRQ_REQ => Some(1),
-        _ => None,
-    }
-}
-
-/// What the client is told of a type of interrupt.
-pub(super) fn info(index: u32) -> Option<IrqInfo> {
-    let flags = match index {
-        pci::IRQ_INTX => IRQ_FLAG_EVENTFD | IRQ_FLAG_MASKABLE | IRQ_FLAG_AUTOMASKED,
-        _ => IRQ_FLAG_EVENTFD,
-    };
-    Some(IrqInfo {
-        argsz: IrqInfo::BYTES,
-        flags,
-        index,
-        count: count(index)?,
-    })
-}
-
 impl Interrupts {
-    pub(super) fn new(fired: Fired) -> Self {
+    /// For a device with so many vectors of MSI-X.
+    pub(super) fn new(fired: Fired, vectors: u32) -> Self {
         // What fired for a client before is not for this one.
         fired.take();
         Self {
@@ -85,9 +62,32 @@ impl Interrupts {
             intx_masked: false,
             intx_unmask: None,
             msi: None,
-            msix: (0..limits::MSIX_VECTORS).map(|_| None).collect(),
+            msix: (0..vectors).map(|_| None).collect(),
             other: [None, None],
         }
+    }
+
+    /// How many interrupts of a type there are.
+    fn count(&self, index: u32) -> Option<u32> {
+        match index {
+            pci::IRQ_MSIX => u32::try_from(self.msix.len()).ok(),
+            pci::IRQ_INTX | pci::IRQ_MSI | pci::IRQ_ERR | pci::IRQ_REQ => Some(1),
+            _ => None,
+        }
+    }
+
+    /// What the client is told of a type of interrupt.
+    pub(super) fn info(&self, index: u32) -> Option<IrqInfo> {
+        let flags = match index {
+            pci::IRQ_INTX => IRQ_FLAG_EVENTFD | IRQ_FLAG_MASKABLE | IRQ_FLAG_AUTOMASKED,
+            _ => IRQ_FLAG_EVENTFD,
+        };
+        Some(IrqInfo {
+            argsz: IrqInfo::BYTES,
+            flags,
+            index,
+            count: self.count(index)?,
+        })
     }
 
     fn slots(&mut self, index: u32) -> &mut [Slot] {
@@ -103,7 +103,7 @@ impl Interrupts {
 
     /// Does what the client asks for.
     pub(super) fn set(&mut self, set: &SetIrqs, fds: Vec<OwnedFd>) -> Result<(), Errno> {
-        let have = count(set.index).ok_or(Errno::INVAL)?;
+        let have = self.count(set.index).ok_or(Errno::INVAL)?;
         let end = set.start.checked_add(set.count).ok_or(Errno::INVAL)?;
         if end > have || set.start >= have {
             return Err(Errno::INVAL);

@@ -12,8 +12,8 @@ use rustix::fs::{FileType, OFlags, fcntl_getfl, fstat, fstatfs};
 use rustix::io::Errno;
 
 use super::peer::Peer;
+use super::served::Served;
 use crate::memory::{Access, Distant, Memory, Refused, Unanswered};
-use crate::nic::Nic;
 use crate::wire::widen;
 
 /// The file system of hugepages, whose files can be mapped but not written.
@@ -22,16 +22,16 @@ const HUGETLBFS: i64 = 0x9584_58F6;
 /// What the client has mapped.
 #[derive(Debug)]
 pub(super) struct GuestMemory {
-    nic: Nic,
+    device: Arc<dyn Served>,
     peer: Arc<Peer>,
     /// Mapped files, by device and inode: a virtual machine maps the same file many times.
     files: HashMap<(u64, u64), Weak<DmaRegion>>,
 }
 
 impl GuestMemory {
-    pub(super) fn new(nic: Nic, peer: Arc<Peer>) -> Self {
+    pub(super) fn new(device: Arc<dyn Served>, peer: Arc<Peer>) -> Self {
         Self {
-            nic,
+            device,
             peer,
             files: HashMap::new(),
         }
@@ -49,7 +49,7 @@ impl GuestMemory {
             None => Memory::Distant(Arc::clone(&self.peer) as Arc<dyn Distant>),
             Some(file) => self.memory_of(file, request)?,
         };
-        self.nic
+        self.device
             .map_memory(request.address, request.size, access, memory)
             .map_err(|refused| match refused {
                 Refused::Range => Errno::INVAL,
@@ -59,13 +59,13 @@ impl GuestMemory {
     }
 
     pub(super) fn unmap(&mut self, address: u64, size: u64) {
-        self.nic.unmap_memory(address, size);
+        self.device.unmap_memory(address, size);
         self.peer.forget();
         self.files.retain(|_, region| region.strong_count() > 0);
     }
 
     pub(super) fn unmap_all(&mut self) {
-        self.nic.unmap_all();
+        self.device.unmap_all();
         self.peer.forget();
         self.files.clear();
     }

@@ -1,4 +1,4 @@
-//! Serving a software 82599 over the vfio-user protocol: to a virtual machine, or to a driver in
+//! Serving a software device over the vfio-user protocol: to a virtual machine, or to a driver in
 //! another process.
 //!
 //! ```no_run
@@ -30,17 +30,19 @@ mod memory;
 mod pages;
 mod peer;
 mod regions;
+mod served;
 mod session;
 
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use crate::nic::Nic;
 use idle::Idle;
 use interrupts::Fired;
 use listener::Listener;
+pub use served::Served;
 use session::Session;
 
 /// How tail registers, and the other registers of queues, reach the device.
@@ -116,7 +118,7 @@ pub enum ServeError {
 /// Dropping it removes the socket and leaves the device to its own time again.
 #[derive(Debug)]
 pub struct Server {
-    nic: Nic,
+    device: Arc<dyn Served>,
     config: ServeConfig,
     listener: Listener,
     fired: Fired,
@@ -124,20 +126,25 @@ pub struct Server {
 }
 
 impl Server {
-    /// Makes a socket at `path` on which `nic` is served once [`run`](Self::run) is called. The
+    /// Makes a socket at `path` on which `device` is served once [`run`](Self::run) is called. The
     /// device follows the real clock from now on, and its interrupts go to clients.
     ///
     /// A socket that a server left behind when it was killed is replaced.
     ///
     /// # Errors
     /// [`ServeError::InUse`], [`ServeError::NotASocket`], [`ServeError::Listen`].
-    pub fn bind(path: impl AsRef<Path>, nic: Nic, config: ServeConfig) -> Result<Self, ServeError> {
+    pub fn bind(
+        path: impl AsRef<Path>,
+        device: impl Served,
+        config: ServeConfig,
+    ) -> Result<Self, ServeError> {
         let listener = Listener::bind(path.as_ref())?;
         let fired = Fired::default();
-        nic.connect_interrupts(fired.clone());
-        nic.follow_clock(true);
+        let device: Arc<dyn Served> = Arc::new(device);
+        device.take_interrupts(fired.clone());
+        device.follow_clock(true);
         Ok(Self {
-            nic,
+            device,
             config,
             listener,
             fired,
@@ -190,7 +197,7 @@ impl Server {
             let unmask = session.unmask_event();
             let connection = session.connection();
             self.idle
-                .wait(&self.nic, polls, &connection, unmask)
+                .wait(&*self.device, polls, &connection, unmask)
                 .map_err(ServeError::Wait)?;
         }
         Ok(Some(session))
@@ -198,11 +205,16 @@ impl Server {
 
     /// Waits for a client, with the device at work: its link comes up, its frames are dropped.
     fn welcome(&mut self) -> Result<Option<Session>, ServeError> {
-        while self.nic.step() {}
+        while self.device.step() {}
         let Some(stream) = self.listener.accept().map_err(ServeError::Wait)? else {
             return Ok(None);
         };
-        match Session::new(stream, self.nic.clone(), self.config, self.fired.clone()) {
+        match Session::new(
+            stream,
+            Arc::clone(&self.device),
+            self.config,
+            self.fired.clone(),
+        ) {
             Ok(session) => {
                 tracing::info!("a client has come");
                 self.idle.reset();
@@ -218,6 +230,6 @@ impl Server {
 
 impl Drop for Server {
     fn drop(&mut self) {
-        self.nic.follow_clock(false);
+        self.device.follow_clock(false);
     }
 }

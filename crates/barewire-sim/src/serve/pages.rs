@@ -71,7 +71,8 @@ struct Queue {
 
 /// The pages, and what they held when the device last looked.
 #[derive(Debug)]
-pub(super) struct Pages {
+pub struct Pages {
+    nic: Nic,
     region: Arc<DmaRegion>,
     /// The offset of each word in BAR 0.
     offsets: Vec<u32>,
@@ -148,7 +149,7 @@ fn with_half(pair: u64, word: usize, value: u32) -> u64 {
 }
 
 impl Pages {
-    pub(super) fn new(nic: &Nic) -> Result<Self, DmaError> {
+    pub(super) fn new(nic: Nic) -> Result<Self, DmaError> {
         let region = DmaRegion::allocate(limits::BAR0_SIZE as usize, Kind::Ordinary)?;
         let offsets: Vec<u32> = AREAS
             .iter()
@@ -172,6 +173,7 @@ impl Pages {
             };
         }
         let mut pages = Self {
+            nic,
             shadow: vec![0; offsets.len() / 2],
             region,
             offsets,
@@ -180,7 +182,7 @@ impl Pages {
             changes: Vec::new(),
             shared: false,
         };
-        pages.show_all(nic);
+        pages.show_all();
         Ok(pages)
     }
 
@@ -275,7 +277,7 @@ impl Pages {
 
     /// Gives the device what the client has written: what stops a queue first, then what describes
     /// it, then what starts it, then tails.
-    pub(super) fn look(&mut self, nic: &Nic, look: Look) {
+    pub(super) fn look(&mut self, look: Look) {
         if !self.shared {
             return;
         }
@@ -296,7 +298,7 @@ impl Pages {
                 if let Some(tail) = changes.iter().find(|change| change.word == tail) {
                     self.set_shadow(tail.word, tail.new);
                 }
-                self.stop(nic, *queue, change.new);
+                self.stop(*queue, change.new);
             }
         }
         // The client goes on writing while it is looked at. What it wrote before it started a queue
@@ -312,9 +314,9 @@ impl Pages {
                 Some(Part::Head(queue)) => Some(queue).filter(|queue| *queue >= QUEUES),
                 _ => None,
             };
-            stopped.extend(again.filter(|queue| self.stop_unseen(nic, *queue)));
+            stopped.extend(again.filter(|queue| self.stop_unseen(*queue)));
             if let Some(Part::Ring(_) | Part::Head(_) | Part::Other) = part {
-                self.write(nic, change);
+                self.write_change(change);
             }
         }
         if look == Look::Everything {
@@ -331,14 +333,14 @@ impl Pages {
             });
             for change in &changes {
                 if matches!(self.parts.get(change.word), Some(Part::Control(_))) {
-                    self.write(nic, change);
+                    self.write_change(change);
                 }
             }
-            nic.settle_queues();
+            self.nic.settle_queues();
             for change in &changes {
                 match self.parts.get(change.word) {
-                    Some(Part::Control(_)) => self.read_back(nic, change.word),
-                    Some(Part::Tail(_)) => self.write(nic, change),
+                    Some(Part::Control(_)) => self.read_back(change.word),
+                    Some(Part::Tail(_)) => self.write_change(change),
                     _ => {}
                 }
             }
@@ -347,17 +349,17 @@ impl Pages {
     }
 
     /// Stops a queue, as `control` says.
-    fn stop(&mut self, nic: &Nic, queue: usize, control: u32) {
+    fn stop(&mut self, queue: usize, control: u32) {
         let Queue {
             control: word,
             tail,
             ..
         } = self.queues[queue];
         if let Some(offset) = self.offsets.get(word) {
-            nic.write_register(*offset, control);
-            nic.settle_queues();
+            self.nic.write_register(*offset, control);
+            self.nic.settle_queues();
             self.set_shadow(word, control);
-            self.read_back(nic, word);
+            self.read_back(word);
             // A tail that is the same as before is seen this way when the queue runs again.
             self.offer(tail, 0);
         }
@@ -366,7 +368,7 @@ impl Pages {
     /// Where a ring changes while its queue runs, the client has stopped the queue and started it
     /// again between two looks. At least nothing shows that it has not.
     /// True if it ran.
-    fn stop_unseen(&mut self, nic: &Nic, queue: usize) -> bool {
+    fn stop_unseen(&mut self, queue: usize) -> bool {
         let Queue {
             control,
             tail,
@@ -378,8 +380,8 @@ impl Pages {
             return false;
         }
         if let Some(offset) = self.offsets.get(control) {
-            nic.write_register(*offset, known & !enable);
-            nic.settle_queues();
+            self.nic.write_register(*offset, known & !enable);
+            self.nic.settle_queues();
         }
         self.set_shadow(control, known & !enable);
         if queue < QUEUES {
@@ -389,30 +391,31 @@ impl Pages {
         true
     }
 
-    fn write(&mut self, nic: &Nic, change: &Change) {
+    fn write_change(&mut self, change: &Change) {
         if let Some(offset) = self.offsets.get(change.word) {
-            nic.write_register(*offset, change.new);
+            self.nic.write_register(*offset, change.new);
         }
         self.set_shadow(change.word, change.new);
-        self.read_back(nic, change.word);
+        self.read_back(change.word);
     }
 
     /// Shows what a register has become by a write.
-    fn read_back(&mut self, nic: &Nic, word: usize) {
+    fn read_back(&mut self, word: usize) {
         let offset = self.offsets.get(word).copied();
         let mut value = None;
-        nic.peek(offset.into_iter(), |_, now| value = Some(now));
+        self.nic
+            .peek(offset.into_iter(), |_, now| value = Some(now));
         if let Some(value) = value {
             self.offer(word, value);
         }
     }
 
     /// Shows heads, and queues that have started or stopped.
-    pub(super) fn publish(&mut self, nic: &Nic) {
+    pub(super) fn publish(&mut self) {
         if !self.shared {
             return;
         }
-        nic.view_queues(|view: QueueView| {
+        self.nic.clone().view_queues(|view: QueueView| {
             let index = number(view.direction, view.queue);
             let Some(queue) = self.queues.get_mut(index) else {
                 return;
@@ -437,8 +440,42 @@ impl Pages {
         });
     }
 
+    /// Reads registers by message. What a counter shows in its page is read, too.
+    pub(super) fn read(&mut self, offset: u32, data: &mut [u8]) {
+        if !offset.is_multiple_of(4) || !data.len().is_multiple_of(4) {
+            self.nic.misaligned(offset.into(), data.len(), "read");
+            data.fill(0xFF);
+            return;
+        }
+        let words = data.as_chunks_mut::<4>().0;
+        for (word, at) in words.iter_mut().zip((offset..).step_by(4)) {
+            if at == spec::MPC.base {
+                self.collect_counters();
+            }
+            let counted = self.take_counter(at);
+            let value = self.nic.read_register(at).wrapping_add(counted);
+            *word = value.to_le_bytes();
+        }
+    }
+
+    /// Writes registers by message, and shows what has become of them.
+    pub(super) fn write(&mut self, offset: u32, data: &[u8]) {
+        if !offset.is_multiple_of(4) || !data.len().is_multiple_of(4) {
+            self.nic.misaligned(offset.into(), data.len(), "write");
+            return;
+        }
+        for (word, at) in data.as_chunks::<4>().0.iter().zip((offset..).step_by(4)) {
+            self.nic.write_register(at, u32::from_le_bytes(*word));
+            if at == spec::CTRL.base {
+                self.refresh_all();
+            } else {
+                self.refresh(at);
+            }
+        }
+    }
+
     /// Shows a register that was written by message.
-    pub(super) fn refresh(&mut self, nic: &Nic, offset: u32) {
+    fn refresh(&mut self, offset: u32) {
         let primary = lookup(offset).and_then(|(register, index)| register.get(index));
         let Some(word) = primary.and_then(|offset| self.word_at(offset)) else {
             return;
@@ -447,20 +484,21 @@ impl Pages {
             return;
         }
         let mut value = None;
-        nic.peek(primary.into_iter(), |_, now| value = Some(now));
+        self.nic
+            .peek(primary.into_iter(), |_, now| value = Some(now));
         if let Some(value) = value {
             self.show(word, value);
         }
     }
 
     /// Shows all registers, after the device may have been reset.
-    pub(super) fn refresh_all(&mut self, nic: &Nic) {
+    pub(super) fn refresh_all(&mut self) {
         if self.shared {
-            self.show_all(nic);
+            self.show_all();
         }
     }
 
-    fn show_all(&mut self, nic: &Nic) {
+    fn show_all(&mut self) {
         let offsets = std::mem::take(&mut self.offsets);
         let plain = offsets
             .iter()
@@ -468,7 +506,8 @@ impl Pages {
             .filter(|(_, part)| **part != Part::Counter)
             .map(|(offset, _)| *offset);
         let mut values = Vec::with_capacity(offsets.len());
-        nic.peek(plain, |offset, value| values.push((offset, value)));
+        self.nic
+            .peek(plain, |offset, value| values.push((offset, value)));
         self.offsets = offsets;
         for (offset, value) in values {
             if let Some(word) = self.word_at(offset) {
@@ -478,7 +517,7 @@ impl Pages {
     }
 
     /// Shows what the counters of queues have counted since the last time.
-    pub(super) fn collect_counters(&mut self, nic: &Nic) {
+    fn collect_counters(&mut self) {
         if !self.shared {
             return;
         }
@@ -486,14 +525,14 @@ impl Pages {
             if self.parts.get(word) == Some(&Part::Counter)
                 && let Some(offset) = self.offsets.get(word)
             {
-                let counted = nic.read_register(*offset);
+                let counted = self.nic.read_register(*offset);
                 self.show(word, counted);
             }
         }
     }
 
     /// What a counter shows, which is then 0. 0 where there is none.
-    pub(super) fn take_counter(&mut self, offset: u32) -> u32 {
+    fn take_counter(&mut self, offset: u32) -> u32 {
         match self.word_at(offset) {
             Some(word) if self.shared && self.parts.get(word) == Some(&Part::Counter) => {
                 self.show(word, 0)

@@ -12,8 +12,8 @@ use super::interrupts::{Fired, Interrupts};
 use super::memory::GuestMemory;
 use super::pages::{Look, Pages};
 use super::peer::Peer;
+use super::served::Served;
 use super::{Doorbells, ServeConfig, ServeError};
-use crate::nic::Nic;
 
 /// Messages that are taken before the device gets its turn.
 const MESSAGES: usize = 64;
@@ -37,7 +37,7 @@ pub(super) enum Gone {
 #[derive(Debug)]
 pub(super) struct Session {
     pub(super) connection: Arc<Mutex<Connection>>,
-    pub(super) nic: Nic,
+    pub(super) device: Arc<dyn Served>,
     pub(super) memory: GuestMemory,
     pub(super) peer: Arc<Peer>,
     pub(super) interrupts: Interrupts,
@@ -58,23 +58,23 @@ pub(super) struct Session {
 impl Session {
     pub(super) fn new(
         stream: UnixStream,
-        nic: Nic,
+        device: Arc<dyn Served>,
         config: ServeConfig,
         fired: Fired,
     ) -> Result<Self, ServeError> {
         let wait = |error: ConnectionError| ServeError::Wait(std::io::Error::other(error));
         let connection = Arc::new(Mutex::new(Connection::new(stream).map_err(wait)?));
         let pages = match config.doorbells {
-            Doorbells::Auto | Doorbells::Mapped => Some(Pages::new(&nic)?),
+            Doorbells::Auto | Doorbells::Mapped => device.pages()?,
             Doorbells::Trapped => None,
         };
         let peer = Arc::new(Peer::new(Arc::clone(&connection), config.patience));
         Ok(Self {
-            memory: GuestMemory::new(nic.clone(), Arc::clone(&peer)),
+            memory: GuestMemory::new(Arc::clone(&device), Arc::clone(&peer)),
             peer,
-            interrupts: Interrupts::new(fired),
+            interrupts: Interrupts::new(fired, device.vectors()),
             connection,
-            nic,
+            device,
             doorbells: config.doorbells,
             pages,
             patience: config.patience,
@@ -130,14 +130,14 @@ impl Session {
             Look::Stopping
         };
         if let Some(pages) = &mut self.pages {
-            pages.look(&self.nic, look);
+            pages.look(look);
         }
     }
 
     /// Shows in mapped pages what the device has changed.
     pub(super) fn publish(&mut self) {
         if let Some(pages) = &mut self.pages {
-            pages.publish(&self.nic);
+            pages.publish();
         }
     }
 
@@ -151,7 +151,7 @@ impl Session {
         if self.peer.is_full() {
             return false;
         }
-        let busy = self.nic.step();
+        let busy = self.device.step();
         self.peer.end_step();
         // What it waits for comes by message.
         busy && !self.peer.is_awaited()
@@ -162,8 +162,8 @@ impl Session {
         if self.peer.is_behind() {
             return false;
         }
-        let nic = &self.nic;
-        self.interrupts.deliver(|| nic.interrupt_line())
+        let device = &self.device;
+        self.interrupts.deliver(|| device.interrupt_line())
     }
 
     pub(super) fn unmask_event(&self) -> Option<BorrowedFd<'_>> {
@@ -173,6 +173,6 @@ impl Session {
     /// Lets go of everything that was the client's.
     pub(super) fn end(mut self) {
         self.memory.unmap_all();
-        self.nic.power_cycle();
+        self.device.power_cycle();
     }
 }

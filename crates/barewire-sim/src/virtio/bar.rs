@@ -243,11 +243,13 @@ impl Model {
         if self.removed || self.pci.is_asleep() {
             return ones(width);
         }
-        match index {
+        let value = match index {
             LEGACY_BAR => self.read_legacy(offset, width),
             MODERN_BAR => self.read_modern(offset, width),
             _ => self.read_table(offset),
-        }
+        };
+        self.note_access("read", index, offset, value);
+        value
     }
 
     /// Writes 1, 2 or 4 bytes of a window, within its bounds.
@@ -255,10 +257,22 @@ impl Model {
         if self.removed || self.pci.is_asleep() {
             return;
         }
+        self.note_access("write", index, offset, value);
         match index {
             LEGACY_BAR => self.write_legacy(offset, width, value),
             MODERN_BAR => self.write_modern(offset, width, value),
             _ => self.write_table(offset, value),
+        }
+    }
+
+    fn note_access(&mut self, access: &str, index: u8, offset: u32, value: u32) {
+        if self.trace.is_some() {
+            let place: &dyn fmt::Display = match index {
+                MODERN_BAR => &self.place(offset),
+                _ => &format_args!("BAR{index}+{offset:#x}"),
+            };
+            let event = format!("{place} = {value:#x}");
+            self.note(access, &event);
         }
     }
 
@@ -295,6 +309,7 @@ impl Model {
         if self.removed {
             return;
         }
+        self.note("config", &format_args!("{offset:#05x} = {value:#010x}"));
         if offset & !3 == ACCESS_CAPABILITY + u16::from(capability::BYTES)
             && let Some((bar, at, width)) = self.access_window()
         {

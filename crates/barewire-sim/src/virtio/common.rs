@@ -170,6 +170,28 @@ impl Model {
         }
     }
 
+    /// What lies at an offset of the modern window, for people.
+    pub(super) fn place(&self, offset: u32) -> String {
+        match offset {
+            ISR => "isr".into(),
+            DEVICE..NOTIFY => format!("device configuration {:#x}", offset - DEVICE),
+            _ if offset >= NOTIFY => {
+                format!("queue_notify[{}]", (offset - NOTIFY) / MULTIPLIER)
+            }
+            _ => {
+                let covers =
+                    |field: &&Field| offset >= field.offset && offset < field.offset + field.width;
+                match FIELDS.iter().find(covers) {
+                    Some(field) if field.of_queue => {
+                        format!("{}[{}]", field.name, self.queue_select)
+                    }
+                    Some(field) => field.name.into(),
+                    None => format!("BAR4+{offset:#x}"),
+                }
+            }
+        }
+    }
+
     fn undefined(&mut self, access: &'static str, offset: u32, width: u32, value: u32) {
         self.violate(
             Rule::UndefinedRegister,

@@ -112,6 +112,7 @@ impl Model {
 
     fn fire(&mut self, vector: u16) {
         self.counters.interrupts += 1;
+        self.note("fires", &format_args!("vector {vector}"));
         if let Some(signal) = &mut self.interrupts.signal {
             signal.signal(vector);
         }

@@ -13,20 +13,24 @@ mod config_space;
 mod control;
 mod device_config;
 mod events;
+mod exceptions;
 mod features;
 mod filter;
 mod interrupts;
 mod legacy;
 mod model;
 mod offload;
+mod options;
 mod queue;
 mod receive;
 mod ring;
+mod served;
 mod status;
 mod steering;
 mod transmit;
 
 use std::fmt;
+use std::io::{self, Write};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
@@ -34,11 +38,15 @@ use std::time::Duration;
 use parking_lot::{Mutex, MutexGuard};
 
 pub use bar::{VirtioBar, VirtioFunction};
+pub use exceptions::EXCEPTIONS;
+pub use options::OptionsError;
 
 use self::model::Model;
 use crate::device::Part;
-use crate::nic::{LinkState, Signal};
+use crate::exceptions::Tolerated;
+use crate::nic::{LinkState, NicCounters, Signal};
 use crate::time::Nanos;
+use crate::trace::Trace;
 use crate::violation::Violation;
 use crate::wire::Wire;
 
@@ -286,6 +294,26 @@ impl VirtioNic {
         self.shared.access().log.total()
     }
 
+    /// The exceptions that software made use of, and how often; none while
+    /// [`VirtioConfig::tolerate`] is off.
+    pub fn exceptions(&self) -> Vec<Tolerated> {
+        self.shared.access().exceptions.met()
+    }
+
+    /// Writes every event from now on to `output`, as text. It slows the device down.
+    pub fn trace(&self, output: impl Write + Send + 'static) {
+        self.shared.access().trace = Some(Box::new(Trace::new(output)));
+    }
+
+    /// Ends the record and writes what is buffered.
+    ///
+    /// # Errors
+    /// The first that occurred in writing it.
+    pub fn end_trace(&self) -> io::Result<()> {
+        let trace = self.shared.access().trace.take();
+        trace.map_or(Ok(()), |trace| trace.end())
+    }
+
     /// The device's time.
     pub fn now(&self) -> Nanos {
         self.shared.access().now
@@ -308,6 +336,41 @@ impl VirtioNic {
     /// What the device has counted since it was made.
     pub fn counters(&self) -> VirtioCounters {
         self.shared.access().counters
+    }
+
+    /// The same as far as an 82599 counts it too.
+    pub fn totals(&self) -> NicCounters {
+        let counters = self.counters();
+        NicCounters {
+            received: counters.received,
+            sent: counters.sent,
+            missed: counters.missed,
+            dropped: counters.filtered,
+            undersize: 0,
+            oversize: counters.oversize,
+        }
+    }
+
+    /// What the device has counted since it was made, by name.
+    pub fn statistics(&self) -> Vec<(String, u64)> {
+        let counters = self.counters();
+        let named = [
+            ("received", counters.received),
+            ("received_bytes", counters.received_bytes),
+            ("sent", counters.sent),
+            ("sent_bytes", counters.sent_bytes),
+            ("filtered", counters.filtered),
+            ("missed", counters.missed),
+            ("oversize", counters.oversize),
+            ("unsent", counters.unsent),
+            ("interrupts", counters.interrupts),
+            ("notifications", counters.notifications),
+            ("commands", counters.commands),
+        ];
+        named
+            .into_iter()
+            .map(|(name, count)| (name.to_owned(), count))
+            .collect()
     }
 
     /// Sends the device's interrupts to `signal` from now on, in place of whoever had them before.

@@ -1,10 +1,13 @@
 //! The state of one device and the passing of its time.
 
+use std::fmt;
+
 use barewire_spec::virtio::net::control_queue;
 use barewire_spec::virtio::{feature, net, status};
 
 use super::config_space::config_space;
 use super::device_config;
+use super::exceptions::EXCEPTIONS;
 use super::features::{ALL, Agreed, LEGACY_ONLY};
 use super::filter::Filter;
 use super::interrupts::Interrupts;
@@ -13,9 +16,11 @@ use super::ring::Trouble;
 use super::steering::Steering;
 use super::{Bells, Interface, QUEUE_PAIRS_MAX, VirtioConfig, VirtioCounters};
 use crate::device::Part;
+use crate::exceptions::{ExceptionLog, Subject};
 use crate::memory::Iommu;
 use crate::pci::ConfigSpace;
 use crate::time::{Clock, Nanos};
+use crate::trace::Trace;
 use crate::violation::{Refusal, Rule, Violation, ViolationLog};
 use crate::wire::Wire;
 
@@ -34,6 +39,8 @@ pub(super) struct Model {
     pub(super) now: Nanos,
     pub(super) clock: Clock,
     pub(super) log: ViolationLog,
+    pub(super) exceptions: ExceptionLog,
+    pub(super) trace: Option<Box<Trace>>,
     pub(super) pci: ConfigSpace,
     pub(super) iommu: Iommu,
     pub(super) interrupts: Interrupts,
@@ -102,6 +109,8 @@ impl Model {
             now: Nanos::ZERO,
             clock: Clock::Stepped,
             log: ViolationLog::default(),
+            exceptions: ExceptionLog::new(EXCEPTIONS),
+            trace: None,
             pci: config_space(&config),
             iommu: Iommu::new(),
             interrupts: Interrupts::new(config.queue_pairs),
@@ -237,7 +246,14 @@ impl Model {
         false
     }
 
-    /// Records a violation. Its texts are made only if it is kept.
+    /// Records an event, if events are recorded.
+    pub(super) fn note(&mut self, what: &str, event: &dyn fmt::Display) {
+        if let Some(trace) = &mut self.trace {
+            trace.note(self.now, what, event);
+        }
+    }
+
+    /// Records a violation, unless an exception covers it. Its texts are made only if it is kept.
     pub(super) fn violate(
         &mut self,
         rule: Rule,
@@ -247,14 +263,26 @@ impl Model {
         section: &'static str,
     ) {
         let at = self.now;
-        self.log.record(|| Violation {
+        let make = || Violation {
             rule,
             what: what(),
             value,
             state: state(),
             section,
             at,
-        });
+        };
+        if !self.config.tolerate && self.trace.is_none() {
+            self.log.record(make);
+            return;
+        }
+        let violation = make();
+        let bits = u32::try_from(value).unwrap_or(u32::MAX);
+        let subject = Subject::Object(&violation.what);
+        if self.config.tolerate && self.exceptions.tolerates(rule, subject, bits) {
+            return;
+        }
+        self.note("BROKEN", &violation);
+        self.log.record(|| violation);
     }
 
     /// Records that something broke a rule.

@@ -248,6 +248,12 @@ impl Model {
                 self.counters.received_bytes += widen(frame.len());
             }
         }
+        if matches!(result, Delivery::Done) {
+            self.note(
+                "receives",
+                &format_args!("{} bytes on queue {number}", frame.len()),
+            );
+        }
         if let Some((refusal, value)) = refused {
             self.refuse(refusal, value, || format!("buffer of queue {number}"));
         }

@@ -233,6 +233,7 @@ impl Model {
         if self.plugged {
             self.counters.sent += 1;
             self.counters.sent_bytes += widen(frame.len());
+            self.note("sends", &format_args!("{} bytes", frame.len()));
             self.wire.push(self.now, frame);
         } else {
             self.counters.unsent += 1;

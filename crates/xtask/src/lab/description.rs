@@ -64,8 +64,8 @@ fn default_timeout() -> u64 {
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Card {
-    /// `served`, for one that `barewire nic serve` makes of what `--device` says, or the name and
-    /// properties of a device of QEMU.
+    /// `served`, for one that `barewire nic serve` makes of what `--device` says; `served:CARD` for
+    /// one that it makes of this; or the name and properties of a device of QEMU.
     pub(crate) device: String,
     /// The cable it is plugged into. Two cards at one cable are joined.
     #[serde(default)]
@@ -78,7 +78,16 @@ pub(crate) struct Card {
 impl Card {
     /// Whether it is one of ours.
     pub(crate) fn is_served(&self) -> bool {
-        self.device == "served"
+        self.served("").is_some()
+    }
+
+    /// What `barewire nic serve` is to make, if it is one of ours: `usual` where nothing else is
+    /// said.
+    pub(crate) fn served<'a>(&'a self, usual: &'a str) -> Option<&'a str> {
+        match self.device.strip_prefix("served")? {
+            "" => Some(usual),
+            rest => rest.strip_prefix(':'),
+        }
     }
 }
 
@@ -193,8 +202,21 @@ mod tests {
         .unwrap();
         assert_eq!(needs.about, "a card");
         assert_eq!(needs.iommu, Iommu::Intel);
-        assert!(needs.cards[0].is_served());
+        assert_eq!(needs.cards[0].served("82599"), Some("82599"));
         assert_eq!(needs.kernel, kernel::Choice::Stock);
+    }
+
+    #[test]
+    fn a_served_card_may_say_what_it_is() {
+        let card = |device: &str| Card {
+            device: device.into(),
+            cable: "a".into(),
+            wire: None,
+        };
+        let word = "served:virtio-net:pairs=2";
+        assert_eq!(card(word).served("82599"), Some("virtio-net:pairs=2"));
+        assert_eq!(card("igb").served("82599"), None);
+        assert_eq!(card("servedd").served("82599"), None);
     }
 
     #[test]

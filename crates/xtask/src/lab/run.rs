@@ -77,11 +77,11 @@ pub(crate) fn run(guest: &Guest, setting: &Setting<'_>, task: &Task<'_>) -> Resu
             std::mem::swap(&mut ends.local, &mut ends.remote);
         }
         let address = format!("02:00:00:00:00:{:02x}", index + 1);
-        if card.is_served() {
+        if let Some(device) = card.served(setting.device) {
             let cable = format!("cable:{},{}", ends.local.display(), ends.remote.display());
             let one = Served::start(&Order {
                 program: &setting.barewire,
-                device: setting.device,
+                device,
                 address: &address,
                 wire: card.wire.as_deref().unwrap_or(&cable),
                 socket: sockets.path().join(format!("card{index}")),

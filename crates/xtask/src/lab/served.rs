@@ -34,7 +34,7 @@ pub(crate) struct Served {
 /// What to serve.
 pub(crate) struct Order<'a> {
     pub(crate) program: &'a Path,
-    /// 82599, X540 or X550.
+    /// What `--device` of `barewire nic serve` takes.
     pub(crate) device: &'a str,
     pub(crate) address: &'a str,
     /// What the port is plugged into.

@@ -11,12 +11,13 @@ make_far() {
     far sh -c 'echo 1 >/proc/sys/net/ipv6/conf/default/disable_ipv6'
 }
 
-# Gives the interfaces of cards 0 and 1, which may still be coming, their places and addresses.
+# place_both [FIRST SECOND]: gives the interfaces of cards 0 and 1, or others, which may still be
+# coming, their places and addresses.
 place_both() {
-    until_true 30 has_interface 0
-    until_true 30 has_interface 1
-    one=$(interface 0)
-    two=$(interface 1)
+    until_true 30 has_interface "${1-0}"
+    until_true 30 has_interface "${2-1}"
+    one=$(interface "${1-0}")
+    two=$(interface "${2-1}")
     must ip link set "$two" netns far
     must ip addr add 10.0.0.1/24 dev "$one"
     must far ip addr add 10.0.0.2/24 dev "$two"
@@ -24,7 +25,14 @@ place_both() {
 }
 
 has_interface() {
-    [ -n "$(ls "/sys/bus/pci/devices/$(card "$1")/net" 2>/dev/null)" ]
+    [ -n "$(interface "$1")" ]
+}
+
+# Takes both interfaces off the network again.
+remove_both() {
+    must ip addr flush dev "$one"
+    both ip link set % down
+    must far ip link set "$two" netns 1
 }
 
 bring_up() {

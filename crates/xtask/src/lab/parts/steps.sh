@@ -71,7 +71,10 @@ card() {
     fail "there is no network card $1"
 }
 
-# interface N: the network interface of the N-th card.
+# interface N: the network interface of the N-th card; nothing while it has none.
 interface() {
-    ls "/sys/bus/pci/devices/$(card "$1")/net"
+    local device
+    device=/sys/bus/pci/devices/$(card "$1")
+    # a virtio driver's is one further down
+    ls "$device/net" 2>/dev/null || ls "$device"/virtio*/net 2>/dev/null || true
 }

@@ -87,6 +87,7 @@ pub(crate) enum Command {
 #[command(override_usage = "barewire forward [OPTIONS] [PORT PORT]")]
 pub(crate) struct Forward {
     /// The two ports; sim is a new software 82599 each time, sim:NAME one with a name,
+    /// sim-virtio[:OPTION,...] a software virtio device (options as of barewire nic serve),
     /// vfio-user:PATH one that barewire nic serve or another program serves, 0000:03:00.0 a PCI
     /// device that was given to programs (see barewire bind)
     #[arg(value_name = "PORT", num_args = 0.., default_values = ["sim", "sim"], hide_default_value = true)]

@@ -5,10 +5,11 @@ use std::path::PathBuf;
 use std::str::FromStr;
 
 use barewire_bus::PciAddress;
+use barewire_sim::virtio::{OptionsError, VirtioConfig};
 
 /// What a port may be.
 pub(crate) const ALLOWED: &str =
-    "allowed: sim, sim:NAME, vfio-user:PATH, PCI address (0000:03:00.0)";
+    "allowed: sim, sim:NAME, sim-virtio[:OPTION,...], vfio-user:PATH, PCI address (0000:03:00.0)";
 
 /// Longest name of a software port.
 const LONGEST: usize = 32;
@@ -20,6 +21,9 @@ pub(crate) enum PortName {
     Sim,
     /// The software 82599 of this name.
     NamedSim(String),
+    /// A software virtio device: a new one each time it is named. Its options as they were written,
+    /// and what they mean.
+    Virtio(String, Box<VirtioConfig>),
     /// The device that another program serves at this socket.
     VfioUser(PathBuf),
     /// The PCI device at this address.
@@ -31,18 +35,19 @@ impl PortName {
     pub(crate) fn label(&self, position: usize) -> String {
         match self {
             Self::Sim => format!("sim{position}"),
+            Self::Virtio(..) => format!("sim-virtio{position}"),
             Self::NamedSim(_) | Self::VfioUser(_) | Self::Pci(_) => self.to_string(),
         }
     }
 
     /// Whether the device is software of this program, with the far end of its wire.
     pub(crate) const fn is_ours(&self) -> bool {
-        matches!(self, Self::Sim | Self::NamedSim(_))
+        matches!(self, Self::Sim | Self::NamedSim(_) | Self::Virtio(..))
     }
 
     /// Whether both words name one and the same device.
     pub(crate) fn is_same_device(&self, other: &Self) -> bool {
-        *self != Self::Sim && self == other
+        !matches!(self, Self::Sim | Self::Virtio(..)) && self == other
     }
 }
 
@@ -51,6 +56,8 @@ impl fmt::Display for PortName {
         match self {
             Self::Sim => f.write_str("sim"),
             Self::NamedSim(name) => write!(f, "sim:{name}"),
+            Self::Virtio(options, _) if options.is_empty() => f.write_str("sim-virtio"),
+            Self::Virtio(options, _) => write!(f, "sim-virtio:{options}"),
             Self::VfioUser(path) => write!(f, "vfio-user:{}", path.display()),
             Self::Pci(address) => write!(f, "{address}"),
         }
@@ -63,6 +70,13 @@ impl FromStr for PortName {
     fn from_str(word: &str) -> Result<Self, String> {
         if word == "sim" {
             return Ok(Self::Sim);
+        }
+        let options = word.strip_prefix("sim-virtio:");
+        if let Some(options) = options.or_else(|| (word == "sim-virtio").then_some("")) {
+            let config: VirtioConfig = options
+                .parse()
+                .map_err(|error: OptionsError| error.to_string())?;
+            return Ok(Self::Virtio(options.to_owned(), Box::new(config)));
         }
         if let Some(name) = word.strip_prefix("sim:") {
             let allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
@@ -100,6 +114,19 @@ mod tests {
         assert_eq!("sim:a-1".parse(), Ok(PortName::NamedSim("a-1".into())));
         assert_eq!(PortName::Sim.label(1), "sim1");
         assert_eq!(PortName::NamedSim("left".into()).label(1), "sim:left");
+    }
+
+    #[test]
+    fn a_virtio_device_has_options() {
+        let port: PortName = "sim-virtio:with=RING_PACKED".parse().unwrap();
+        assert_eq!(port.to_string(), "sim-virtio:with=RING_PACKED");
+        assert_eq!(port.label(1), "sim-virtio1");
+        assert!(port.is_ours() && !port.is_same_device(&port.clone()));
+        assert_eq!(
+            "sim-virtio".parse::<PortName>().unwrap().to_string(),
+            "sim-virtio"
+        );
+        assert!(refusal("sim-virtio:fast").contains("pairs=N"));
     }
 
     #[test]

@@ -4,21 +4,26 @@
 //! device is reached.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use anyhow::Result;
 use barewire::{BusError, DmaError, Error, Port, PortConfig, driver_for};
 use barewire_bus::vfio_user::RemoteFunction;
 use barewire_bus::{Backend, Host, HostFunction, PciAddress};
-use barewire_sim::nic::{Nic, NicConfig, NicFunction};
+use barewire_sim::device::Device as SimDevice;
+use barewire_sim::nic::{NicConfig, NicFunction};
+use barewire_sim::virtio::{VirtioConfig, VirtioFunction};
 
 use super::far_end::Plug;
+use super::software::{Order, Software};
+use crate::arguments::Forward;
 use crate::port_name::PortName;
 
 /// A device that a PORT names.
 #[derive(Debug)]
 pub(super) enum Device {
     /// Software in this program.
-    Sim(Nic),
+    Sim(Software),
     /// Served by another program at this socket.
     Served(PathBuf),
     /// A PCI device of this machine, to be reached in this way.
@@ -27,21 +32,33 @@ pub(super) enum Device {
 
 impl Device {
     /// The device for the port at `position`. `plug` makes a software one; one of this machine's is
-    /// reached by `backend`.
+    /// reached as the command line says.
     pub(super) fn new(
         name: &PortName,
         position: u8,
         plug: Plug,
-        (host, backend): (&Host, Option<Backend>),
+        command: &Forward,
+        host: &Host,
     ) -> Self {
+        let label = name.label(usize::from(position));
+        let mac = [0x02, 0x42, 0x57, 0x00, 0x00, position + 1];
+        let backend = command.backend.map(Backend::from);
         match name {
             PortName::Pci(address) => Self::Pci(host.clone(), *address, backend),
             PortName::VfioUser(path) => Self::Served(path.clone()),
-            PortName::Sim | PortName::NamedSim(_) => Self::Sim(plug(NicConfig {
-                name: name.label(usize::from(position)),
-                mac: [0x02, 0x42, 0x57, 0x00, 0x00, position + 1],
+            PortName::Sim | PortName::NamedSim(_) => Self::Sim(plug(Order::Intel(NicConfig {
+                name: label,
+                mac,
                 ..NicConfig::default()
-            })),
+            }))),
+            PortName::Virtio(_, config) => Self::Sim(plug(Order::Virtio(VirtioConfig {
+                name: label,
+                mac,
+                // no less than the program is about to ask for
+                queue_pairs: config.queue_pairs.max(command.queues),
+                queue_size: config.queue_size.max(command.ring.next_power_of_two()),
+                ..(**config).clone()
+            }))),
         }
     }
 
@@ -52,7 +69,8 @@ impl Device {
     /// What the bus says, with a remedy where there is one.
     pub(super) fn reach(&self) -> Result<Reached> {
         let reached = match self {
-            Self::Sim(nic) => Ok(Reached::Sim(nic.function())),
+            Self::Sim(Software::Intel(nic)) => Ok(Reached::Sim(nic.function())),
+            Self::Sim(Software::Virtio(nic)) => Ok(Reached::Virtio(nic.function())),
             Self::Served(path) => RemoteFunction::connect(path)
                 .map(Reached::Served)
                 .map_err(Error::from),
@@ -63,9 +81,9 @@ impl Device {
     }
 
     /// The device, if it is software of this program.
-    pub(super) const fn sim(&self) -> Option<&Nic> {
+    pub(super) fn sim(&self) -> Option<Arc<dyn SimDevice>> {
         match self {
-            Self::Sim(nic) => Some(nic),
+            Self::Sim(software) => Some(software.device()),
             Self::Served(_) | Self::Pci(..) => None,
         }
     }
@@ -73,7 +91,7 @@ impl Device {
     /// What it is, for people.
     pub(super) const fn kind(&self) -> &'static str {
         match self {
-            Self::Sim(_) => "software 82599",
+            Self::Sim(software) => software.kind(),
             Self::Served(_) => "served device",
             Self::Pci(..) => "PCI device",
         }
@@ -83,6 +101,7 @@ impl Device {
 /// A device that this program has.
 pub(super) enum Reached {
     Sim(NicFunction),
+    Virtio(VirtioFunction),
     Served(RemoteFunction),
     Pci(HostFunction),
 }
@@ -95,6 +114,7 @@ impl Reached {
     pub(super) fn open(self, config: &PortConfig) -> Result<Port> {
         let port = match self {
             Self::Sim(function) => Port::open(function, config),
+            Self::Virtio(function) => Port::open(function, config),
             Self::Served(function) => Port::open(function, config),
             Self::Pci(function) => Port::open(function, config),
         };

@@ -9,7 +9,6 @@ use std::sync::{Arc, OnceLock};
 
 use anyhow::Result;
 use barewire::Statistics;
-use barewire_sim::nic::{Nic, NicConfig};
 use barewire_sim::time::Nanos;
 use barewire_sim::wire::capture::{CaptureError, Recorder, Recording, Replay};
 use barewire_sim::wire::{
@@ -18,6 +17,7 @@ use barewire_sim::wire::{
 };
 
 use super::ledger::{Crossing, Ledger, Noted};
+use super::software::{Order, Software};
 use crate::arguments::{Forward, Switch};
 use crate::port_name::PortName;
 
@@ -71,13 +71,13 @@ pub(super) struct Arrivals {
 
 /// Makes a card whose port is plugged into a wire. (A wire of its own type in each, so that the
 /// card reaches it with one virtual call.)
-pub(super) type Plug = Box<dyn FnOnce(NicConfig) -> Nic>;
+pub(super) type Plug = Box<dyn FnOnce(Order) -> Software>;
 
 /// For the first and the second port.
 pub(super) type Plugs = [Plug; 2];
 
 fn plug(wire: impl Wire + 'static) -> Plug {
-    Box::new(|config| Nic::new(config, wire))
+    Box::new(|order| Software::new(order, wire))
 }
 
 impl FarEnds {

@@ -14,6 +14,7 @@ mod progress;
 mod report;
 mod run;
 mod setup;
+mod software;
 mod summary;
 mod worker;
 

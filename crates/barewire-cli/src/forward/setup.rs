@@ -1,13 +1,10 @@
 //! Two devices, software ones on a thread of their own, and the driver's ports on them.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use barewire::{Link, Port, PortConfig, Statistics};
-use barewire_bus::{Backend, Host};
-use barewire_sim::device::Device as SimDevice;
-use barewire_sim::nic::Nic;
+use barewire_bus::Host;
 use barewire_sim::runner::{Hand, Runner};
 
 use super::device::{Device, Reached, with_remedy};
@@ -51,12 +48,11 @@ impl Bench {
         let [first, second] = plugs;
         let name = |position: usize| command.ports.get(position).unwrap_or(&PortName::Sim);
         let host = Host::default();
-        let backend = command.backend.map(Backend::from);
         let devices = [
-            Device::new(name(0), 0, first, (&host, backend)),
-            Device::new(name(1), 1, second, (&host, backend)),
+            Device::new(name(0), 0, first, command, &host),
+            Device::new(name(1), 1, second, command, &host),
         ];
-        let nics: Vec<Nic> = devices.iter().filter_map(Device::sim).cloned().collect();
+        let nics: Vec<_> = devices.iter().filter_map(Device::sim).collect();
         let runner = (!nics.is_empty()).then(|| Runner::start(nics)).transpose();
         let runner = runner.context("cannot start the software cards")?;
         let ports = open_both(
@@ -85,10 +81,7 @@ impl Bench {
     /// When a device can't be given the other's buffers.
     pub(super) fn lanes(&mut self, command: &Forward) -> Result<Vec<Lane>> {
         let [first, second] = &mut self.ports;
-        let sims = self.devices.each_ref().map(|device| {
-            let nic = device.sim().cloned();
-            nic.map(|nic| Arc::new(nic) as Arc<dyn SimDevice>)
-        });
+        let sims = self.devices.each_ref().map(Device::sim);
         let [one, other] = sims.each_ref().map(Option::as_ref);
         let hand = |receiving, sending| match command.mode {
             Mode::Poll => Hand::new(receiving, sending),

@@ -67,7 +67,7 @@ pub enum Interface {
 }
 
 /// What a device is when it is made.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct VirtioConfig {
     /// Which interfaces it has.
     pub interface: Interface,

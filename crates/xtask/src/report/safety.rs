@@ -41,6 +41,14 @@ pub(super) fn section(report: &Report) -> (String, Machine) {
     }
     text.push_str(&table.finish());
     for passed in &report.checks {
+        if passed.places.is_empty() {
+            text.push_str(&paragraph(&format!(
+                "At batches of {} a packet passes no bounds check that could panic: types and masks have \
+                 removed them all.",
+                passed.batch
+            )));
+            continue;
+        }
         let mut table = Table::new(
             &format!(
                 "Bounds checks that a packet passes at batches of {}: {:.2} in all",

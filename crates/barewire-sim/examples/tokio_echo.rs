@@ -15,6 +15,8 @@ use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
 const FRAMES: u64 = 1_000;
+/// Ticks of 10 ms after which nothing more is expected.
+const PATIENCE: u32 = 1_000;
 
 /// Sends back what comes in, for ever.
 async fn echo(rx: RxQueue, mut tx: TxQueue) -> Result<(), Error> {
@@ -43,6 +45,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let pattern = Pattern::new(1);
     let generator = Generator::new(&pattern)
         .rate("10kpps".parse::<Rate>()?)
+        .from_first_room()
         .limit(FRAMES);
     let verifier = Verifier::new(&pattern, Touch::Unchanged);
     let seen = verifier.counters();
@@ -64,14 +67,16 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let mut ticker = tokio::time::interval(Duration::from_millis(10));
     let echo = echo(rx, tx);
     tokio::pin!(echo);
-    while seen.delivered.get() < FRAMES {
+    // frames that a busy machine was too slow for are dropped
+    while seen.delivered.get() < FRAMES && ticks < PATIENCE {
         tokio::select! {
             result = &mut echo => result?,
             _ = ticker.tick() => ticks += 1,
         }
     }
     println!(
-        "{FRAMES} frames echoed, {} lost, {} violations, while {ticks} ticks of 10 ms went by",
+        "{} frames echoed, {} lost, {} violations, while {ticks} ticks of 10 ms went by",
+        seen.delivered.get(),
         seen.lost.get(),
         nic.violation_count()
     );

@@ -4,6 +4,8 @@
 #![allow(clippy::cast_possible_truncation)] // numbers of a test
 
 mod control;
+mod legacy;
+mod offloads;
 mod program;
 mod registers;
 mod rings;

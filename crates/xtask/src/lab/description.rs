@@ -28,6 +28,9 @@ pub(crate) struct Needs {
     /// Which kernel it runs.
     #[serde(default)]
     pub(crate) kernel: kernel::Choice,
+    /// What is added to the kernel's command line.
+    #[serde(default)]
+    pub(crate) options: String,
     /// Kernel modules it may load, without those that they need themselves.
     #[serde(default)]
     pub(crate) modules: Vec<String>,

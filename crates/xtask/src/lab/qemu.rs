@@ -91,6 +91,10 @@ impl Qemu {
         // without KVM and with little of a CPU the timer's interrupts come too late for the kernel's
         // own test of them, which panics
         let mut append = "console=ttyS0 quiet panic=-1 no_timer_check".to_owned();
+        if !needs.options.is_empty() {
+            append.push(' ');
+            append.push_str(&needs.options);
+        }
         if needs.iommu == Iommu::Intel {
             append.push_str(" intel_iommu=on");
         }

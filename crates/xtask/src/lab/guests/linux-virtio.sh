@@ -1,5 +1,6 @@
 #!/bin/sh
 #% about = "Linux's virtio_net on served virtio devices, two by two, cabled with each other"
+#% options = "virtio_pci.force_legacy=1"
 #% modules = ["virtio_pci", "virtio_net", "8021q"]
 #% programs = ["ip", "ethtool", "ping"]
 #% cards = [
@@ -89,9 +90,11 @@ settings
 tagged
 remove_both
 
-step "a transitional device"
+step "the legacy interface"
 place_both 4 5
 traffic
+settings
+tagged
 remove_both
 
 step "driver unbound and bound"
@@ -102,14 +105,4 @@ for index in 0 1; do
 done
 place_both 0 1
 traffic
-remove_both
-
-step "the legacy interface"
-must rmmod virtio_net
-must rmmod virtio_pci
-must modprobe virtio_pci force_legacy=1
-must modprobe virtio_net
-place_both 4 5
-traffic
-settings
 remove_both

@@ -5,7 +5,7 @@
 //! release, makes these tests fail.
 #![allow(missing_docs, clippy::unwrap_used, clippy::cast_possible_truncation)]
 
-use barewire_dma::{Ring, Word};
+use barewire_dma::{Packed, Piece, QueueFeatures, Ring, Split, Virtqueue, Word};
 use loom::cell::UnsafeCell;
 use loom::sync::Arc;
 use loom::sync::atomic::{AtomicU32, AtomicU64, Ordering, fence};
@@ -197,4 +197,172 @@ fn a_descriptor_is_filled_again_only_after_the_device_is_done_with_it() {
         }
         device.join().unwrap();
     });
+}
+
+/// What the driver and the device of a virtqueue share: its memory, the buffer behind its one
+/// chain, and whether the device was told, or has interrupted.
+struct Queue {
+    words: Vec<LoomWord>,
+    buffer: UnsafeCell<u64>,
+    kicked: AtomicU32,
+    interrupted: AtomicU32,
+}
+
+const SIZE: u16 = 2;
+
+impl Queue {
+    fn new<Q: Virtqueue>(features: QueueFeatures) -> (Arc<Self>, Q) {
+        let words = Q::parts(SIZE, features).bytes.div_ceil(8);
+        let shared = Arc::new(Self {
+            words: std::iter::repeat_with(|| LoomWord {
+                word: AtomicU64::new(0),
+                plain: UnsafeCell::new(()),
+            })
+            .take(words)
+            .collect(),
+            buffer: UnsafeCell::new(0),
+            kicked: AtomicU32::new(0),
+            interrupted: AtomicU32::new(0),
+        });
+        let queue = Q::new(&shared.words, SIZE, features);
+        (shared, queue)
+    }
+
+    fn touch(&self, change: impl FnOnce(&mut u64)) {
+        self.buffer.with_mut(|value| {
+            // SAFETY: loom runs one thread at a time and itself reports an access without order.
+            #[allow(unsafe_code)]
+            change(unsafe { &mut *value });
+        });
+    }
+
+    fn half(&self, byte: usize, ordering: Ordering) -> u16 {
+        (self.words[byte / 8].load(ordering) >> (byte % 8 * 8)) as u16
+    }
+}
+
+/// A frame is complete when the driver finds its chain used, and a driver that arms either sees it
+/// or is interrupted.
+fn a_used_chain_is_complete_and_wakes<Q: Virtqueue>(
+    available: impl Fn(&Queue) -> bool + Send + Sync + Copy + 'static,
+    give_back: impl Fn(&Queue) + Send + Sync + Copy + 'static,
+    wants_interrupt: impl Fn(&Queue) -> bool + Send + Sync + Copy + 'static,
+) {
+    loom::model(move || {
+        let (shared, mut queue) = Queue::new::<Q>(QueueFeatures::default());
+        let chain = [Piece {
+            address: 7,
+            len: 8,
+            writable: true,
+            table: false,
+        }];
+        queue.offer(&shared.words, &chain).unwrap();
+        queue.publish(&shared.words);
+        let device = {
+            let shared = Arc::clone(&shared);
+            thread::spawn(move || {
+                assert!(available(&shared));
+                shared.touch(|frame| *frame = 5);
+                give_back(&shared);
+                LoomWord::full_fence();
+                if wants_interrupt(&shared) {
+                    shared.interrupted.store(1, Ordering::Release);
+                }
+            })
+        };
+        let mut sleeps = false;
+        if queue.take_used(&shared.words).unwrap().is_some() {
+            shared.touch(|frame| assert_eq!(*frame, 5));
+        } else {
+            sleeps = queue.arm(&shared.words);
+            if !sleeps {
+                queue.take_used(&shared.words).unwrap().unwrap();
+                shared.touch(|frame| assert_eq!(*frame, 5));
+            }
+        }
+        device.join().unwrap();
+        if sleeps {
+            let woken = shared.interrupted.load(Ordering::Acquire);
+            assert_eq!(woken, 1, "the sleeper is never woken");
+        }
+    });
+}
+
+#[test]
+fn a_used_chain_is_complete_and_wakes_split() {
+    let parts = Split::parts(SIZE, QueueFeatures::default());
+    a_used_chain_is_complete_and_wakes::<Split>(
+        move |queue| queue.half(parts.driver + 2, Ordering::Acquire) == 1,
+        move |queue| {
+            // chain 0, of 8 bytes, and the index that says so
+            let at = parts.device / 8;
+            queue.words[at + 1].store(8, Ordering::Relaxed);
+            queue.words[at].store(1 << 16, Ordering::Release);
+        },
+        move |queue| queue.half(parts.driver, Ordering::Relaxed) & 1 == 0,
+    );
+}
+
+#[test]
+fn a_used_chain_is_complete_and_wakes_packed() {
+    let parts = Packed::parts(SIZE, QueueFeatures::default());
+    a_used_chain_is_complete_and_wakes::<Packed>(
+        |queue| queue.words[1].load(Ordering::Acquire) >> 55 & 1 == 1,
+        |queue| queue.words[1].store(0x8080 << 48 | 8, Ordering::Release),
+        move |queue| queue.half(parts.driver + 2, Ordering::Relaxed) & 3 != 1,
+    );
+}
+
+/// A driver that makes a chain available either tells the device or is seen by it.
+fn a_chain_is_told_or_seen<Q: Virtqueue>(
+    awake: u64,
+    sleep: impl Fn(&Queue) + Send + Sync + Copy + 'static,
+    available: impl Fn(&Queue) -> bool + Send + Sync + Copy + 'static,
+) {
+    loom::model(move || {
+        let (shared, mut queue) = Queue::new::<Q>(QueueFeatures::default());
+        let parts = Q::parts(SIZE, QueueFeatures::default());
+        shared.words[parts.device / 8].store(awake, Ordering::Relaxed);
+        let device = {
+            let shared = Arc::clone(&shared);
+            thread::spawn(move || {
+                // it wants to be told from now on, and looks once more
+                sleep(&shared);
+                LoomWord::full_fence();
+                let seen = available(&shared);
+                if seen {
+                    shared.touch(|frame| assert_eq!(*frame, 3));
+                }
+                seen
+            })
+        };
+        shared.touch(|frame| *frame = 3);
+        queue.offer(&shared.words, &[Piece::default()]).unwrap();
+        if queue.publish(&shared.words) {
+            shared.kicked.store(1, Ordering::Release);
+        }
+        let seen = device.join().unwrap();
+        let told = shared.kicked.load(Ordering::Acquire) == 1;
+        assert!(seen || told, "the device sleeps on");
+    });
+}
+
+#[test]
+fn a_chain_is_told_or_seen_split() {
+    let parts = Split::parts(SIZE, QueueFeatures::default());
+    a_chain_is_told_or_seen::<Split>(
+        1,
+        move |queue| queue.words[parts.device / 8].store(0, Ordering::Relaxed),
+        move |queue| queue.half(parts.driver + 2, Ordering::Acquire) == 1,
+    );
+}
+
+#[test]
+fn a_chain_is_told_or_seen_packed() {
+    let parts = Packed::parts(SIZE, QueueFeatures::default());
+    a_chain_is_told_or_seen::<Packed>(
+        1 << 16,
+        move |queue| queue.words[parts.device / 8].store(0, Ordering::Relaxed),
+        |queue| queue.words[1].load(Ordering::Acquire) >> 55 & 1 == 1,
+    );
 }

@@ -20,6 +20,11 @@ const TARGETS: &[(&str, &str, &str)] = &[
     ("barewire", "lying_device", "a_lying_device_does_no_harm"),
     (
         "barewire-sim",
+        "lying_virtio",
+        "a_lying_virtio_device_does_no_harm",
+    ),
+    (
+        "barewire-sim",
         "hostile_client",
         "a_hostile_client_does_no_harm",
     ),

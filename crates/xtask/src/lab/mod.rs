@@ -5,6 +5,7 @@ mod cache;
 mod children;
 mod control;
 mod description;
+mod exchange;
 mod initramfs;
 mod kernel;
 mod libraries;

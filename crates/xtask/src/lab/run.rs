@@ -12,6 +12,7 @@ use serde_json::Value;
 use super::children::{Running, check_stopped, last_lines};
 use super::control::{Control, Line};
 use super::description::Guest;
+use super::exchange::Exchange;
 use super::qemu::{Ends, Files, Place, Qemu, add_card};
 use super::screen::Task;
 use super::served::{Order, Served};
@@ -63,6 +64,7 @@ pub(crate) fn run(guest: &Guest, setting: &Setting<'_>, task: &Task<'_>) -> Resu
     );
     task.doing("starting");
     let mut served = Vec::new();
+    let mut cables = Vec::new();
     for (index, card) in guest.needs.cards.iter().enumerate() {
         let first = guest
             .needs
@@ -96,9 +98,11 @@ pub(crate) fn run(guest: &Guest, setting: &Setting<'_>, task: &Task<'_>) -> Resu
                 Place::Served(&one.socket),
             );
             served.push(Some(one));
+            cables.push(None);
         } else {
             add_card(&mut machine, index, card, &address, Place::Cable(&ends));
             served.push(None);
+            cables.push(Some(ends));
         }
     }
     let log = setting.folder.join("qemu.log");
@@ -110,10 +114,15 @@ pub(crate) fn run(guest: &Guest, setting: &Setting<'_>, task: &Task<'_>) -> Resu
     let mut running = Running::logged("QEMU", &mut machine, &log)?;
     task.doing("booting");
     let mut outcome = Outcome::default();
+    let mut cards = Cards {
+        served,
+        cables,
+        exchange: None,
+    };
     let verdict = listen(
         &mut control,
         &mut running,
-        &mut served,
+        &mut cards,
         &mut outcome,
         task,
         deadline,
@@ -123,7 +132,7 @@ pub(crate) fn run(guest: &Guest, setting: &Setting<'_>, task: &Task<'_>) -> Resu
     if verdict.is_err() {
         running.kill();
     }
-    let reports = end_all(served, &guest.needs.broken, &mut outcome);
+    let reports = end_all(cards.served, &guest.needs.broken, &mut outcome);
     match (verdict, reports) {
         (Ok(()), reports) => reports?,
         (Err(error), Ok(())) => return Err(error),
@@ -146,7 +155,7 @@ fn trouble(console: &Path, log: &Path) -> String {
 fn listen(
     control: &mut Control,
     running: &mut Running,
-    served: &mut [Option<Served>],
+    cards: &mut Cards,
     outcome: &mut Outcome,
     task: &Task<'_>,
     mut deadline: Instant,
@@ -156,7 +165,7 @@ fn listen(
     let mut killed = false;
     loop {
         check_stopped()?;
-        for one in served.iter_mut().flatten() {
+        for one in cards.served.iter_mut().flatten() {
             one.release_in_time()?;
         }
         match control.next()? {
@@ -166,7 +175,7 @@ fn listen(
             }
             Some(Line::Note(text)) => outcome.notes.push(text),
             Some(Line::Ask(words)) => {
-                let answer = answer(&words, served, running);
+                let answer = answer(&words, cards, running);
                 killed |= answer.is_ok() && words.first().is_some_and(|verb| verb == "kill");
                 control.reply(answer)?;
             }
@@ -196,18 +205,43 @@ fn listen(
     }
 }
 
+/// A guest's cards, as the lab has them.
+#[derive(Default)]
+struct Cards {
+    served: Vec<Option<Served>>,
+    /// The cables of those that are not served.
+    cables: Vec<Option<Ends>>,
+    /// What the lab itself sends through two of them.
+    exchange: Option<Exchange>,
+}
+
 /// Does what a guest asks for.
-fn answer(
-    words: &[String],
-    served: &mut [Option<Served>],
-    running: &mut Running,
-) -> Result<String> {
+fn answer(words: &[String], cards: &mut Cards, running: &mut Running) -> Result<String> {
     let words: Vec<_> = words.iter().map(String::as_str).collect();
     let [verb, card, ref rest @ ..] = words[..] else {
         bail!("the lab does not understand {words:?}");
     };
     let index: usize = card.parse().context("which card?")?;
-    let place = served.get_mut(index);
+    match (verb, rest) {
+        ("exchange", [other, frames]) => {
+            // of one before, so that its sockets are free
+            cards.exchange = None;
+            let cable = |index: usize| {
+                let cable = cards.cables.get(index).and_then(Option::as_ref);
+                cable.with_context(|| format!("card {index} has no cable"))
+            };
+            let both = [cable(index)?, cable(other.parse().context("which card?")?)?];
+            let frames = frames.parse().context("how many frames?")?;
+            cards.exchange = Some(Exchange::start(both, frames)?);
+            return Ok(String::new());
+        }
+        ("exchanged", []) => {
+            let exchange = cards.exchange.as_ref().context("no exchange was begun")?;
+            return exchange.look();
+        }
+        _ => {}
+    }
+    let place = cards.served.get_mut(index);
     if let ("kill", []) = (verb, rest) {
         let served = place.and_then(Option::take);
         let served = served.with_context(|| format!("card {index} is not served by barewire"))?;
@@ -228,7 +262,8 @@ fn answer(
             served.hold(time).map(|()| String::new())
         }
         _ => bail!(
-            "the lab can't {verb}: it knows `counters CARD`, `hold CARD MILLISECONDS` and `kill CARD`"
+            "the lab can't {verb}: it knows `counters CARD`, `hold CARD MILLISECONDS`, `kill CARD`, \
+             `exchange CARD CARD FRAMES` and `exchanged CARD`"
         ),
     }
 }
@@ -318,9 +353,20 @@ mod tests {
         let mut sleep = command("sleep");
         let log = folder.path().join("log");
         let mut qemu = Running::logged("sleep", sleep.arg("600"), &log).unwrap();
-        for words in ["counters 0", "counters", "kill 0", "kill 7", "reboot 0"] {
+        for words in [
+            "counters 0",
+            "counters",
+            "kill 0",
+            "kill 7",
+            "reboot 0",
+            "exchange 0 1 5",
+            "exchanged 0",
+        ] {
             let words: Vec<_> = words.split(' ').map(str::to_owned).collect();
-            assert!(answer(&words, &mut [None], &mut qemu).is_err(), "{words:?}");
+            assert!(
+                answer(&words, &mut Cards::default(), &mut qemu).is_err(),
+                "{words:?}"
+            );
         }
     }
 }

@@ -39,6 +39,28 @@ fn clean(arguments: &[&str], packets: u64) -> Value {
 }
 
 #[test]
+fn frames_are_forwarded_between_all_software_cards() {
+    for ports in [
+        ["sim-virtio", "sim-virtio:with=RING_PACKED"],
+        [
+            "sim",
+            "sim-virtio:shuffled,with=RING_PACKED,without=MRG_RXBUF",
+        ],
+        [
+            "sim-virtio:transitional,without=EVENT_IDX",
+            "sim-virtio:with=IN_ORDER",
+        ],
+    ] {
+        let report = clean(&ports, 5_000);
+        assert_eq!(report["ports"][1]["driver"], "virtio-net");
+    }
+    clean(
+        &["sim-virtio", "sim-virtio", "--queues", "2", "--flows", "8"],
+        5_000,
+    );
+}
+
+#[test]
 fn frames_are_forwarded_both_ways_and_counted() {
     let report = clean(&[], 50_000);
     let object = report.as_object().unwrap();

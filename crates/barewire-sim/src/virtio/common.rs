@@ -5,6 +5,7 @@ use barewire_spec::virtio::{feature, status};
 
 use super::config_space::{COMMON, DEVICE, ISR, MULTIPLIER, NOTIFY, NOTIFY_BYTES};
 use super::model::Model;
+use super::queue::{Role, Shuffle};
 use super::ring::Shape;
 use crate::violation::Rule;
 
@@ -482,7 +483,11 @@ impl Model {
     /// Lets a queue run whose registers are right.
     pub(super) fn start_queue(&mut self, number: u16, [descriptors, driver, device]: [u64; 3]) {
         let agreed = self.agreed;
-        let shuffled = self.config.shuffled;
+        let shuffle = match self.role(number) {
+            Role::Receive(_) if self.config.shuffled => Shuffle::Takes,
+            Role::Transmit(_) if self.config.shuffled => Shuffle::Returns,
+            _ => Shuffle::No,
+        };
         if let Some(queue) = self.queues.get_mut(usize::from(number)) {
             let shape = Shape {
                 descriptors,
@@ -493,7 +498,7 @@ impl Model {
                 event_index: agreed.has(feature::EVENT_IDX),
                 in_order: agreed.has(feature::IN_ORDER),
             };
-            queue.start(shape, agreed.has(feature::RING_PACKED), shuffled);
+            queue.start(shape, agreed.has(feature::RING_PACKED), shuffle);
         }
     }
 

@@ -201,7 +201,27 @@ impl Model {
         if part != Part::Transmit {
             busy |= self.receive(BURST);
         }
+        if self.iommu.has_indirect() {
+            self.publish_late();
+            for queue in &mut self.queues {
+                busy |= queue.looks_again();
+            }
+        }
         busy
+    }
+
+    /// Tells the driver what it could not be told before because memory had not answered.
+    #[cold]
+    fn publish_late(&mut self) {
+        for number in (0..).take(self.queues.len()) {
+            let untold = self
+                .queues
+                .get(usize::from(number))
+                .is_some_and(Queue::is_untold);
+            if untold {
+                self.publish(number);
+            }
+        }
     }
 
     /// The driver works with the device (VIRTIO §2.1.2, §3.1.2).

@@ -19,6 +19,16 @@ pub(super) enum Role {
     None,
 }
 
+/// In which way a queue departs from the order in which buffers were made available.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Shuffle {
+    No,
+    /// Every second buffer is taken before the first. Frames keep their order.
+    Takes,
+    /// Every second buffer is given back before the first. Packets keep their order.
+    Returns,
+}
+
 /// One queue.
 #[allow(clippy::struct_excessive_bools)] // independent facts
 #[derive(Debug)]
@@ -37,14 +47,17 @@ pub(super) struct Queue {
     work: bool,
     /// The driver was asked to notify.
     armed: bool,
+    /// There is something to look at in the next step.
+    again: bool,
     /// Something was given back since the driver was last told.
     untold: bool,
     /// Buffers that were found and are not used yet.
     ready: VecDeque<Chain>,
     /// Chains whose memory is used again.
     spare: Vec<Chain>,
-    /// Every second buffer is used before the first.
-    shuffled: bool,
+    shuffle: Shuffle,
+    /// A buffer that is given back behind the next one.
+    late: Option<(Chain, u32)>,
     pub(super) notes: Notes,
 }
 
@@ -61,10 +74,12 @@ impl Queue {
             ring: None,
             work: false,
             armed: true,
+            again: false,
             untold: false,
             ready: VecDeque::new(),
             spare: Vec::new(),
-            shuffled: false,
+            shuffle: Shuffle::No,
+            late: None,
             notes: Notes::default(),
         }
     }
@@ -75,7 +90,7 @@ impl Queue {
     }
 
     /// Lets the queue run.
-    pub(super) fn start(&mut self, shape: Shape, packed: bool, shuffled: bool) {
+    pub(super) fn start(&mut self, shape: Shape, packed: bool, shuffle: Shuffle) {
         let ring = if packed {
             Ring::packed(shape)
         } else {
@@ -83,7 +98,9 @@ impl Queue {
         };
         self.ring = Some(ring);
         self.enabled = true;
-        self.shuffled = shuffled && !shape.in_order;
+        if !shape.in_order {
+            self.shuffle = shuffle;
+        }
     }
 
     /// The driver has notified.
@@ -93,6 +110,16 @@ impl Queue {
 
     pub(super) fn runs(&self) -> bool {
         self.enabled && !self.broken
+    }
+
+    /// Whether there is something to look at in the next step, though nothing tells of it.
+    pub(super) fn looks_again(&mut self) -> bool {
+        std::mem::take(&mut self.again)
+    }
+
+    /// Something was given back that the driver has not been told of.
+    pub(super) fn is_untold(&self) -> bool {
+        self.untold && self.runs()
     }
 
     /// Whether there is anything to look at.
@@ -125,6 +152,12 @@ impl Queue {
             }
             ring.ask_to_be_notified(memory, true)?;
             self.armed = true;
+            if ring.is_distant(memory) {
+                // The look once more must not find what was answered before.
+                self.again = true;
+                self.spare.push(chain);
+                return Err(Trouble::NotYet);
+            }
         }
         if self.armed {
             ring.ask_to_be_notified(memory, false)?;
@@ -142,7 +175,7 @@ impl Queue {
             };
             room += chain.writable;
             self.ready.push_back(chain);
-            if self.shuffled
+            if self.shuffle == Shuffle::Takes
                 && self.ready.len() == 1
                 && let Some(second) = self.fetch(memory)?
             {
@@ -176,16 +209,37 @@ impl Queue {
         chain: Chain,
         written: u32,
     ) -> Result<(), Trouble> {
+        self.untold = true;
+        if self.shuffle == Shuffle::Returns {
+            let Some((first, before)) = self.late.replace((chain, written)) else {
+                return Ok(());
+            };
+            self.return_late(memory)?;
+            return self.return_now(memory, first, before);
+        }
+        self.return_now(memory, chain, written)
+    }
+
+    fn return_now(&mut self, memory: &Iommu, chain: Chain, written: u32) -> Result<(), Trouble> {
         if let Some(ring) = &mut self.ring {
-            self.untold = true;
             ring.give_back(memory, &chain, written)?;
         }
         self.spare.push(chain);
         Ok(())
     }
 
+    fn return_late(&mut self, memory: &Iommu) -> Result<(), Trouble> {
+        match self.late.take() {
+            Some((chain, written)) => self.return_now(memory, chain, written),
+            None => Ok(()),
+        }
+    }
+
     /// Shows the driver what was given back; whether it wants an interrupt for it.
     pub(super) fn publish(&mut self, memory: &Iommu) -> Result<bool, Trouble> {
+        if self.untold && !self.broken {
+            self.return_late(memory)?;
+        }
         let Some(ring) = self.ring.as_mut().filter(|_| self.untold && !self.broken) else {
             return Ok(false);
         };

@@ -7,11 +7,11 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use barewire_sim::nic::{Nic, NicConfig};
-use barewire_sim::serve::{Doorbells, ServeConfig, ServeError, Server};
+use barewire_sim::serve::{Doorbells, ServeConfig, ServeError, Served, Server};
 use barewire_sim::wire::{Loopback, Wire};
 
-pub(crate) struct Bench {
-    pub(crate) nic: Nic,
+pub(crate) struct Bench<D: Served = Nic> {
+    pub(crate) nic: D,
     pub(crate) path: PathBuf,
     folder: tempfile::TempDir,
     stop: Arc<AtomicBool>,
@@ -24,7 +24,12 @@ impl Bench {
     }
 
     pub(crate) fn with_wire(doorbells: Doorbells, wire: impl Wire + 'static) -> Self {
-        let nic = Nic::new(NicConfig::default(), wire);
+        Self::serving(Nic::new(NicConfig::default(), wire), doorbells)
+    }
+}
+
+impl<D: Served + Clone> Bench<D> {
+    pub(crate) fn serving(nic: D, doorbells: Doorbells) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("nic.sock");
         let config = ServeConfig {
@@ -51,7 +56,7 @@ impl Bench {
     }
 }
 
-impl Drop for Bench {
+impl<D: Served> Drop for Bench<D> {
     fn drop(&mut self) {
         self.stop.store(true, Ordering::Relaxed);
         let result = self.thread.take().map(JoinHandle::join);

@@ -45,6 +45,8 @@ struct Shared {
 #[derive(Clone)]
 pub(crate) struct Client {
     shared: Arc<Shared>,
+    /// The window that it is as a [`Bar`].
+    window: u32,
 }
 
 impl std::fmt::Debug for Client {
@@ -73,7 +75,7 @@ impl Client {
                 shared.take(message);
             }
         });
-        let client = Self { shared };
+        let client = Self { shared, window: 0 };
         let version = Version {
             minor: 1,
             ..Version::default()
@@ -259,17 +261,45 @@ impl Shared {
     }
 }
 
+impl Client {
+    fn get<const N: usize>(&self, offset: u32) -> [u8; N] {
+        let mut bytes = [0; N];
+        self.read(self.window, offset.into(), &mut bytes).unwrap();
+        bytes
+    }
+
+    fn put(&self, offset: u32, bytes: &[u8]) {
+        self.write(self.window, offset.into(), bytes).unwrap();
+    }
+}
+
 impl Bar for Client {
     fn size(&self) -> u32 {
-        0x2_0000
+        if self.window == 0 { 0x2_0000 } else { 0x4000 }
     }
 
     fn read32(&self, offset: u32) -> u32 {
-        self.register(offset)
+        u32::from_le_bytes(self.get(offset))
     }
 
     fn write32(&self, offset: u32, value: u32) {
-        self.set_register(offset, value);
+        self.put(offset, &value.to_le_bytes());
+    }
+
+    fn read16(&self, offset: u32) -> u16 {
+        u16::from_le_bytes(self.get(offset))
+    }
+
+    fn write16(&self, offset: u32, value: u16) {
+        self.put(offset, &value.to_le_bytes());
+    }
+
+    fn read8(&self, offset: u32) -> u8 {
+        u8::from_le_bytes(self.get(offset))
+    }
+
+    fn write8(&self, offset: u32, value: u8) {
+        self.put(offset, &[value]);
     }
 }
 
@@ -290,8 +320,11 @@ impl PciFunction for Client {
         Ok(())
     }
 
-    fn bar(&self, _: u8) -> Result<Self, BusError> {
-        Ok(self.clone())
+    fn bar(&self, index: u8) -> Result<Self, BusError> {
+        Ok(Self {
+            window: index.into(),
+            ..self.clone()
+        })
     }
 
     fn dma(&self) -> Arc<dyn DmaMap> {

@@ -5,13 +5,16 @@ use std::time::{Duration, Instant};
 use barewire::{Batch, Pages, Port, PortConfig};
 use barewire_bus::PciFunction;
 use barewire_bus::vfio_user::RemoteFunction;
-use barewire_sim::serve::Doorbells;
+use barewire_sim::serve::{Doorbells, Served};
+use barewire_sim::virtio::{VirtioConfig, VirtioNic};
+use barewire_sim::wire::Loopback;
+use barewire_spec::virtio::feature;
 
 use crate::bench::Bench;
 use crate::client::{Client, Given};
 
 /// Frames go around, twice, so that the device is seen to be new for the second client.
-fn frames_go_around<F: PciFunction>(bench: &Bench, connect: impl Fn() -> F) {
+fn frames_go_around<D: Served + Clone, F: PciFunction>(bench: &Bench<D>, connect: impl Fn() -> F) {
     for _ in 0..2 {
         let function = connect();
         let config = PortConfig {
@@ -81,4 +84,25 @@ fn frames_go_around_where_memory_is_asked_for() {
         assert_eq!(client.asked(), 0);
         client
     });
+}
+
+/// Served virtio devices with both kinds of rings.
+fn virtio() -> impl Iterator<Item = Bench<VirtioNic>> {
+    let usual = VirtioConfig::default();
+    let features = [usual.features, usual.features | feature::RING_PACKED];
+    features.into_iter().map(move |features| {
+        let config = VirtioConfig {
+            features,
+            ..usual.clone()
+        };
+        let nic = VirtioNic::new(config, Loopback::new());
+        Bench::serving(nic, Doorbells::Auto)
+    })
+}
+
+#[test]
+fn frames_go_around_through_a_virtio_device() {
+    for bench in virtio() {
+        frames_go_around(&bench, || RemoteFunction::connect(&bench.path).unwrap());
+    }
 }

@@ -243,6 +243,9 @@ fn a_device_need_not_keep_the_order() {
             .map(|used| used.id)
             .collect();
         assert_eq!(order, [1, 0, 3, 2]);
+        // what is sent keeps its order nevertheless
+        let sent: Vec<_> = (0..4).map(|tag| frame(OWN, 60, tag)).collect();
+        assert_eq!(program.wire.taken(), sent);
         program.assert_clean();
     }
 }

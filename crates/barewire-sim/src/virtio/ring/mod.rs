@@ -191,6 +191,15 @@ impl Ring {
         }
     }
 
+    /// The ring is in memory that has to be asked for: it answers once for all of a step.
+    pub(super) fn is_distant(&mut self, memory: &Iommu) -> bool {
+        memory.has_indirect()
+            && match self {
+                Self::Split(ring) => ring.is_distant(memory),
+                Self::Packed(ring) => ring.is_distant(memory),
+            }
+    }
+
     /// Asks for a notification of the next buffer, or for none.
     pub(super) fn ask_to_be_notified(
         &mut self,

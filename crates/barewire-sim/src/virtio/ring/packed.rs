@@ -344,6 +344,10 @@ impl Packed {
         // See the split ring.
         fence(Ordering::SeqCst);
         let driver = self.shape.driver;
+        if !memory.is_direct(&mut self.hint, driver, 4) {
+            self.untold = 0;
+            return Ok(true);
+        }
         let both = self.load(memory, "event suppression", driver, Width::Four)?;
         let event = u16::try_from(both & 0xFFFF).unwrap_or(0);
         let flags = u16::try_from(both >> 16).unwrap_or(0);
@@ -394,5 +398,10 @@ impl Packed {
         stored.map_err(while_at("event suppression"))?;
         fence(Ordering::SeqCst);
         Ok(())
+    }
+
+    /// The ring is in memory that has to be asked for.
+    pub(super) fn is_distant(&mut self, memory: &Iommu) -> bool {
+        !memory.is_direct(&mut self.hint, self.shape.driver, 4)
     }
 }

@@ -326,6 +326,11 @@ impl Split {
         // and then looks whether it is asked. One of them sees what the other wrote.
         fence(Ordering::SeqCst);
         let Shape { driver, size, .. } = self.shape;
+        if !memory.is_direct(&mut self.hint, driver, 4) {
+            // What memory answers may be from before the index: better one too many.
+            self.told = self.published;
+            return Ok(true);
+        }
         let flags = self.load(memory, "available ring", driver)?;
         let wanted = if self.shape.event_index {
             if flags != 0 {
@@ -359,5 +364,10 @@ impl Split {
         }
         fence(Ordering::SeqCst);
         Ok(())
+    }
+
+    /// The ring is in memory that has to be asked for.
+    pub(super) fn is_distant(&mut self, memory: &Iommu) -> bool {
+        !memory.is_direct(&mut self.hint, self.shape.driver, 4)
     }
 }

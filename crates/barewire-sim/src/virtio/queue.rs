@@ -45,6 +45,8 @@ pub(super) struct Queue {
     ring: Option<Ring>,
     /// The driver has notified, and not everything is looked at.
     work: bool,
+    /// It has notified since it was last looked.
+    rung: bool,
     /// The driver was asked to notify.
     armed: bool,
     /// There is something to look at in the next step.
@@ -73,6 +75,7 @@ impl Queue {
             broken: false,
             ring: None,
             work: false,
+            rung: false,
             armed: true,
             again: false,
             untold: false,
@@ -106,6 +109,7 @@ impl Queue {
     /// The driver has notified.
     pub(super) fn notify(&mut self) {
         self.work = true;
+        self.rung = true;
     }
 
     pub(super) fn runs(&self) -> bool {
@@ -144,6 +148,13 @@ impl Queue {
                     return Err(trouble);
                 }
             }
+            let distant = ring.is_distant(memory);
+            if self.armed && distant && std::mem::take(&mut self.rung) {
+                // What was answered may have been asked for before the notification.
+                self.again = true;
+                self.spare.push(chain);
+                return Err(Trouble::NotYet);
+            }
             if self.armed {
                 // It was looked once more after the driver had been asked to notify.
                 self.work = false;
@@ -152,7 +163,7 @@ impl Queue {
             }
             ring.ask_to_be_notified(memory, true)?;
             self.armed = true;
-            if ring.is_distant(memory) {
+            if distant {
                 // The look once more must not find what was answered before.
                 self.again = true;
                 self.spare.push(chain);

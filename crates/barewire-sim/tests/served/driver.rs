@@ -106,3 +106,9 @@ fn frames_go_around_through_a_virtio_device() {
         frames_go_around(&bench, || RemoteFunction::connect(&bench.path).unwrap());
     }
 }
+#[test]
+fn frames_go_around_through_a_virtio_device_that_asks_for_memory() {
+    for bench in virtio() {
+        frames_go_around(&bench, || Client::connect(&bench.path, Given::Asked));
+    }
+}

@@ -3,7 +3,6 @@
 use std::sync::atomic::Ordering;
 
 use barewire_spec::virtio::packed::{self, Descriptor};
-use barewire_spec::virtio::split::needs_event;
 
 use super::chains::{Chains, Ring};
 use super::lanes::{load, part16, store};
@@ -26,8 +25,8 @@ pub struct Packed {
     lent: u16,
     /// Where the next chain goes.
     next: Place,
-    /// Descriptors made available since the device was asked last whether it wants to be told.
-    unasked: u16,
+    /// Whether a chain was made available since the device was asked last if it wants to be told.
+    unasked: bool,
     /// Where the next used chain is told.
     used: Place,
 }
@@ -103,7 +102,7 @@ impl Virtqueue for Packed {
             room: size,
             lent: 0,
             next: Place::START,
-            unasked: 0,
+            unasked: false,
             used: Place::START,
         };
         queue.disarm(words);
@@ -172,32 +171,22 @@ impl Virtqueue for Packed {
         store(words, place + 1, first[1], Ordering::Release);
         self.room -= count;
         self.lent += 1;
-        self.unasked = self.unasked.saturating_add(count);
+        self.unasked = true;
         Some(id)
     }
 
     #[inline]
     fn publish<W: Word>(&mut self, words: &[W]) -> bool {
-        if self.unasked == 0 {
+        if !self.unasked {
             return false;
         }
         // the device writes its wish and then looks for chains: one side sees the other's
         W::full_fence();
         let wish = load(words, device_word(self.size), Ordering::Relaxed);
-        let (event, flags) = (part16(wish), part16(wish >> 16));
-        let unasked = std::mem::take(&mut self.unasked);
-        match flags & 3 {
-            packed::EVENTS_DISABLE => false,
-            packed::EVENTS_DESCRIPTOR if self.event_idx => {
-                let wrap = event & packed::EVENT_WRAP != 0;
-                let mut at = event & !packed::EVENT_WRAP;
-                if wrap != self.next.wrap {
-                    at = at.wrapping_sub(self.size);
-                }
-                needs_event(at, self.next.at, self.next.at.wrapping_sub(unasked))
-            }
-            _ => true,
-        }
+        self.unasked = false;
+        // A device that names the descriptor at which it wants to be told is told at any: QEMU does
+        // not name the next one when it has taken chains while it was awake, and would sleep on.
+        part16(wish >> 16) & 3 != packed::EVENTS_DISABLE
     }
 
     #[inline]

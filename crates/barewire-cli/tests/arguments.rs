@@ -28,7 +28,7 @@ fn bad_arguments_give_one_line_that_says_what_is_allowed() {
         (&["eth0", "eth1"], "allowed: sim, sim:NAME"),
         (
             &["sim", "0000:3:00.0"],
-            "allowed: sim, sim:NAME, vfio-user:PATH, PCI address (0000:03:00.0)",
+            "allowed: sim, sim:NAME, sim-virtio[:OPTION,...], vfio-user:PATH, PCI address (0000:03:00.0)",
         ),
         (&["sim", "03:00.0", "--backend", "any"], "vfio, uio"),
         (

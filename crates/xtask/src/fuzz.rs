@@ -15,7 +15,7 @@ const TARGETS: &[(&str, &str, &str)] = &[
     (
         "barewire-bus",
         "vfio_user_client",
-        "a_lying_server_does_no_harm",
+        "lies::a_lying_server_does_no_harm",
     ),
     ("barewire", "lying_device", "a_lying_device_does_no_harm"),
     (

@@ -316,6 +316,26 @@ impl Batch {
     }
 }
 
+/// Takes frames out of a batch when it goes out of scope, so that they have one owner even if a
+/// driver's function panics.
+pub(crate) struct Moved<'b> {
+    pub(crate) batch: &'b mut Batch,
+    pub(crate) frames: usize,
+}
+
+impl Moved<'_> {
+    /// The next frame.
+    pub(crate) fn first(&self) -> Option<&RawPacket> {
+        self.batch.frames().get(self.frames)
+    }
+}
+
+impl Drop for Moved<'_> {
+    fn drop(&mut self) {
+        self.batch.moved_out(self.frames);
+    }
+}
+
 impl Default for Batch {
     /// A batch for 32 frames.
     fn default() -> Self {

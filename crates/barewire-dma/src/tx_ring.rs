@@ -1,20 +1,19 @@
 //! A transmit ring: frames to the device, empty buffers back.
 
+mod in_flight;
+
 use std::ops::RangeInclusive;
 
+use self::in_flight::InFlight;
 use crate::depot::CHUNK;
-use crate::lanes::{GROUP, any_set, descriptors};
-use crate::packet::{Bounds, Handles, RawPacket};
+use crate::lanes::GROUP;
 use crate::pool::PoolId;
-use crate::translation::{Linear, Places, Pools, Translate};
+use crate::translation::{Linear, Places, Pools};
 use crate::{Batch, DescriptorRing, DmaError, Domain, Iova, Lanes, PacketRef, Pool};
 
 /// The low bits of a buffer's start, which is a whole number of cache lines: a ring keeps there
 /// whose buffer it is.
 const OWNER: u32 = 63;
-
-/// See [`Handles::unusual`].
-const UNUSUAL: u64 = Handles::<u64>::UNUSUAL;
 
 const _: () = assert!(Pools::MOST == OWNER as usize + 1);
 
@@ -89,83 +88,6 @@ struct Direct {
     owner: u32,
 }
 
-/// The descriptors, and the buffers behind those that the device has: start and owner.
-#[derive(Debug)]
-#[repr(C)]
-struct InFlight<F> {
-    /// Descriptors before this position can be filled without a thought: there is room, and none
-    /// of them asks for a report.
-    clear: usize,
-    /// Lengths that need no second look.
-    plain: Bounds,
-    format: F,
-    reports: Reports,
-    ring: DescriptorRing,
-}
-
-/// Positions of the descriptors that asked for a report, oldest first. There is room for all that a
-/// ring has.
-#[derive(Debug)]
-struct Reports {
-    /// As many as a power of two.
-    positions: Box<[usize]>,
-    first: usize,
-    next: usize,
-}
-
-impl Reports {
-    fn new(count: usize) -> Self {
-        Self {
-            positions: vec![0; count].into(),
-            first: 0,
-            next: 0,
-        }
-    }
-
-    #[inline]
-    fn first(&self) -> Option<usize> {
-        if self.first == self.next {
-            return None;
-        }
-        let index = self.first & (self.positions.len() - 1);
-        self.positions.get(index).copied()
-    }
-
-    #[inline]
-    fn push(&mut self, position: usize) {
-        let index = self.next & (self.positions.len() - 1);
-        if let Some(place) = self.positions.get_mut(index) {
-            *place = position;
-        }
-        self.next = self.next.wrapping_add(1);
-    }
-
-    #[inline]
-    fn drop_first(&mut self) {
-        self.first = self.first.wrapping_add(1);
-    }
-}
-
-/// Takes frames out of a batch when it goes out of scope, so that they have one owner even if a
-/// driver's function panics.
-pub(crate) struct Moved<'b> {
-    pub(crate) batch: &'b mut Batch,
-    pub(crate) frames: usize,
-}
-
-impl Moved<'_> {
-    /// The next frame.
-    pub(crate) fn first(&self) -> Option<&RawPacket> {
-        self.batch.frames().get(self.frames)
-    }
-}
-
-impl Drop for Moved<'_> {
-    fn drop(&mut self) {
-        self.batch.moved_out(self.frames);
-    }
-}
-
 impl<F: TxFormat> TxRing<F> {
     /// Number of descriptors of which one asks for a report.
     pub const CHUNK: usize = CHUNK;
@@ -173,13 +95,7 @@ impl<F: TxFormat> TxRing<F> {
     /// A ring with nothing in it.
     pub fn new(ring: DescriptorRing, format: F) -> Self {
         Self {
-            in_flight: InFlight {
-                reports: Reports::new(ring.count()),
-                clear: ring.next(),
-                plain: Bounds::new(&format.plain()),
-                ring,
-                format,
-            },
+            in_flight: InFlight::new(ring, format),
             pools: Pools::default(),
             direct: Direct {
                 pool: PoolId::NONE,
@@ -403,204 +319,6 @@ impl<F: TxFormat> Drop for TxRing<F> {
     fn drop(&mut self) {
         self.take(self.lent(), None);
     }
-}
-
-impl<F: TxFormat> InFlight<F> {
-    /// Descriptors that frames may still take. One stays free: a ring whose tail is its head is
-    /// empty, not full.
-    #[inline]
-    fn room(&self) -> usize {
-        self.ring.room().saturating_sub(1)
-    }
-
-    /// How many descriptors can be filled without a thought.
-    #[inline]
-    fn clear(&self) -> usize {
-        self.clear.wrapping_sub(self.ring.next())
-    }
-
-    /// Finds out how many descriptors can be filled without a thought.
-    #[inline]
-    fn look_ahead(&mut self) {
-        let next = self.ring.next();
-        let before_report = CHUNK - 1 - next % CHUNK;
-        self.clear = next.wrapping_add(before_report.min(self.room()));
-    }
-
-    /// Fills the descriptor `n` behind the next, which the driver has, for a frame; false if the
-    /// frame is not plain.
-    #[inline]
-    fn put(&mut self, n: usize, frame: &RawPacket, places: &impl Translate, owner: u32) -> bool {
-        let handle = frame.handle();
-        if !handle.is_plain(self.plain) {
-            return false;
-        }
-        let words = self.format.whole(places.one(handle.at()), handle.len());
-        self.ring.put(n, words, low(handle.start()) | owner);
-        true
-    }
-
-    /// Fills descriptors for the first frames, up to one that is not plain or the last there is
-    /// room for. Returns how many.
-    #[inline]
-    fn fill(&mut self, frames: &[RawPacket], places: &impl Translate, owner: u32) -> usize {
-        let most = frames.len().min(self.room());
-        let filled = self.fill_run(0, frames, most, places, owner);
-        // the end of the ring's memory ends a run as well
-        if filled < most && self.ring.index(self.ring.next().wrapping_add(filled)) == 0 {
-            return filled + self.fill_wrapped(filled, frames, most, places, owner);
-        }
-        filled
-    }
-
-    #[cold]
-    fn fill_wrapped(
-        &mut self,
-        first: usize,
-        frames: &[RawPacket],
-        most: usize,
-        places: &impl Translate,
-        owner: u32,
-    ) -> usize {
-        self.fill_run(first, frames, most, places, owner)
-    }
-
-    /// Fills descriptors for the frames from `first` up to `most`, to one that is not plain, or to
-    /// the end of the ring's memory: by groups, and then one by one. Returns how many.
-    #[inline(always)]
-    #[allow(clippy::inline_always)] // the rare second call would keep it from being inlined
-    fn fill_run(
-        &mut self,
-        first: usize,
-        frames: &[RawPacket],
-        most: usize,
-        places: &impl Translate,
-        owner: u32,
-    ) -> usize {
-        let frames = frames.get(first..most).unwrap_or_default();
-        let (into, buffers) = self.ring.vacant_run(first, frames.len());
-        let (plain, format) = (self.plain, &self.format);
-        let groups = frames.as_chunks::<GROUP>().0.iter();
-        let groups = groups.zip(into.as_chunks_mut::<GROUP>().0);
-        let mut filled = 0;
-        for ((frames, into), buffers) in groups.zip(buffers.as_chunks_mut::<GROUP>().0) {
-            let handles = Handles::of(frames);
-            if any_set(handles.unusual(plain), UNUSUAL) {
-                break;
-            }
-            *into = descriptors(format.whole(places.group(handles.at()), handles.len()));
-            let starts = handles.start() | u64::from(owner);
-            *buffers = starts.to_array().map(low);
-            filled += GROUP;
-        }
-        let run = into.len();
-        for frame in frames.get(filled..run).unwrap_or_default() {
-            if !self.put(first + filled, frame, places, owner) {
-                break;
-            }
-            filled += 1;
-        }
-        filled
-    }
-
-    /// Lends the first frames of a batch, those that need a second look one at a time.
-    fn send_rest(
-        &mut self,
-        batch: &mut Batch,
-        pool: &Pool,
-        places: &impl Translate,
-        owner: u32,
-    ) -> Sent {
-        let mut moved = Moved { batch, frames: 0 };
-        let mut refused = 0;
-        loop {
-            let frames = moved.batch.frames().get(moved.frames..);
-            let filled = self.fill(frames.unwrap_or_default(), places, owner);
-            self.lend(filled);
-            moved.frames += filled;
-            let Some(frame) = moved.first() else { break };
-            if frame.handle().is_plain(self.plain) {
-                break; // there is no room for it
-            }
-            let done = pool.inner().finish_offload(frame);
-            if !done || !self.format.sendable(PacketRef::new(pool.inner(), frame)) {
-                let frame = frame.alias();
-                moved.frames += 1;
-                refused += 1;
-                pool.inner().give_back(frame);
-            } else if self.lend_parts(frame, pool, places, owner) {
-                moved.frames += 1;
-            } else {
-                break;
-            }
-        }
-        Sent {
-            sent: moved.frames - refused,
-            refused,
-        }
-    }
-
-    /// Lends a frame that is not plain, buffer by buffer; false, and nothing is lent, when there is
-    /// no room for all of it.
-    fn lend_parts(
-        &mut self,
-        frame: &RawPacket,
-        pool: &Pool,
-        places: &impl Translate,
-        owner: u32,
-    ) -> bool {
-        let segments = PacketRef::new(pool.inner(), frame).segments();
-        let lens = segments.map(<[u8]>::len);
-        let (parts, bytes) = lens.fold((0, 0), |(parts, bytes), len| (parts + 1, bytes + len));
-        if parts > self.room() {
-            return false;
-        }
-        let mut raw = frame.alias();
-        for n in 0..parts {
-            let words = self.format.part(Part {
-                buffer: Iova::new(places.one(raw.handle().at())),
-                len: raw.len(),
-                frame_len: u32::try_from(bytes).unwrap_or(u32::MAX),
-                last: n + 1 == parts,
-            });
-            self.ring.put(n, words, raw.start() | owner);
-            if let Some(next) = pool.inner().next_part(&raw) {
-                raw = next;
-            }
-        }
-        // A ring might be too full for the next such frame, with no report to come.
-        self.report(parts - 1);
-        self.ring.lend(parts);
-        self.look_ahead();
-        true
-    }
-
-    /// Lends the next `count` descriptors, which were filled for a frame each, and asks for a
-    /// report at the end of each chunk.
-    #[inline]
-    fn lend(&mut self, count: usize) {
-        let mut end = CHUNK - 1 - self.ring.next() % CHUNK;
-        while end < count {
-            self.report(end);
-            end += CHUNK;
-        }
-        self.ring.lend(count);
-        self.look_ahead();
-    }
-
-    /// Asks for a report of the filled descriptor `n` behind the next.
-    #[inline]
-    fn report(&mut self, n: usize) {
-        self.ring.amend(n, F::REPORT);
-        self.reports.push(self.ring.next().wrapping_add(n));
-    }
-}
-
-/// The start of a buffer, which has 32 bits.
-#[inline]
-#[allow(clippy::cast_possible_truncation)] // a pool's region has at most 4 GiB
-fn low(start: u64) -> u32 {
-    start as u32
 }
 
 /// Whose a buffer is.

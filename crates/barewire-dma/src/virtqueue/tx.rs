@@ -8,10 +8,11 @@ use barewire_spec::virtio::split;
 
 use super::lanes::store;
 use super::{Piece, QueueFeatures, QueueMemory, QueuePlan, Virtqueue};
+use crate::batch::Moved;
 use crate::depot::CHUNK;
 use crate::packet::{Bounds, RawPacket};
 use crate::translation::{Attached, Pools};
-use crate::tx_ring::{Moved, Sent};
+use crate::tx_ring::Sent;
 use crate::{Batch, DmaError, Domain, Mapping, Offload, PacketRef, Pool};
 
 /// Bytes for a header apart from its frame.

@@ -48,6 +48,7 @@
 
 pub mod device;
 mod exceptions;
+mod handle;
 mod memory;
 pub mod nic;
 mod packet;

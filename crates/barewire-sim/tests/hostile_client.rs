@@ -14,6 +14,7 @@
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
@@ -260,7 +261,7 @@ fn a_hostile_client_does_no_harm() {
         doorbells: Doorbells::Mapped,
         patience: Duration::from_millis(100),
     };
-    let mut server = Server::bind(&path, nic.clone(), config).unwrap();
+    let mut server = Server::bind(&path, Arc::new(nic.clone()), config).unwrap();
     let stop = AtomicBool::new(false);
     let ended = AtomicBool::new(false);
     std::thread::scope(|scope| {

@@ -2,16 +2,15 @@
 
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use barewire_bus::{Bar, BusError, Interrupts, PciFunction};
-use barewire_dma::{DmaError, DmaMap, DmaRegion, Layout};
+use barewire_dma::DmaMap;
 use barewire_spec::pci::config;
 
 use super::doorbell::decode;
-use super::{BAR0_BYTES, Shared, events, run_for};
-use crate::time::Nanos;
+use super::{BAR0_BYTES, Shared, events};
+use crate::handle::Core;
 
 /// The registers of a software 82599.
 ///
@@ -44,7 +43,7 @@ impl Bar for NicBar {
     #[inline]
     fn write32(&self, offset: u32, value: u32) {
         if let Some((direction, queue)) = decode(offset)
-            && !self.shared.stepped.load(Ordering::Relaxed)
+            && !self.shared.is_stepped()
         {
             self.shared.doorbells.ring(direction, queue, value);
             return;
@@ -55,21 +54,7 @@ impl Bar for NicBar {
     }
 
     fn delay(&self, duration: Duration) {
-        // The device works while the driver waits, but a long wait need not be a long run.
-        const STEPS: u32 = 64;
-        if !self.shared.stepped.load(Ordering::Acquire) {
-            std::thread::sleep(duration);
-            return;
-        }
-        let steps = u32::try_from(duration.as_micros())
-            .unwrap_or(STEPS)
-            .clamp(1, STEPS);
-        let piece = duration / steps;
-        let amount = Nanos(u64::try_from(piece.as_nanos()).unwrap_or(u64::MAX));
-        for _ in 0..steps {
-            let mut model = self.shared.access();
-            model.step_by(&self.shared.doorbells, amount);
-        }
+        self.shared.delay(duration);
     }
 }
 
@@ -85,7 +70,7 @@ impl NicFunction {
 
     /// Lets `duration` of the device's time pass, with the device at work.
     pub fn run_for(&self, duration: Duration) {
-        run_for(&self.shared, duration);
+        self.shared.run_for(duration);
     }
 }
 
@@ -133,43 +118,11 @@ impl PciFunction for NicFunction {
     }
 
     fn dma(&self) -> Arc<dyn DmaMap> {
-        Arc::new(NicDma {
-            shared: Arc::clone(&self.shared),
-        })
+        self.shared.dma()
     }
 
     fn interrupts(&self, vectors: u16) -> Result<Interrupts, BusError> {
         events::connect(&self.shared, vectors)
-    }
-}
-
-/// The device's IOMMU table as drivers fill it.
-struct NicDma {
-    shared: Arc<Shared>,
-}
-
-impl fmt::Debug for NicDma {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("NicDma")
-            .field("device", &self.shared.name)
-            .finish()
-    }
-}
-
-impl DmaMap for NicDma {
-    fn map(&self, region: &Arc<DmaRegion>) -> Result<Layout, DmaError> {
-        let iova = self.shared.access().iommu.map(region);
-        iova.map(Layout::Linear).ok_or_else(|| DmaError::Map {
-            device: self.shared.name.clone(),
-            bytes: region.len(),
-            reason: "its 64-bit address space is used up: make a new device".into(),
-        })
-    }
-
-    fn unmap(&self, _: &Arc<DmaRegion>, layout: &Layout) {
-        if let Layout::Linear(iova) = layout {
-            self.shared.access().iommu.unmap(*iova);
-        }
     }
 }
 

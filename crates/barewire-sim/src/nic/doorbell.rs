@@ -61,14 +61,16 @@ pub(crate) struct Doorbells {
     transmit: Bells,
 }
 
-impl Doorbells {
-    pub(crate) fn new() -> Self {
+impl Default for Doorbells {
+    fn default() -> Self {
         Self {
             receive: Bells::new(),
             transmit: Bells::new(),
         }
     }
+}
 
+impl Doorbells {
     /// Leaves a tail for the device to find.
     #[inline]
     pub(crate) fn ring(&self, direction: Direction, queue: usize, tail: u32) {
@@ -123,7 +125,7 @@ mod tests {
 
     #[test]
     fn the_latest_tail_is_seen_once() {
-        let bells = Doorbells::new();
+        let bells = Doorbells::default();
         bells.ring(Direction::Receive, 127, 3);
         bells.ring(Direction::Receive, 127, 5);
         bells.ring(Direction::Transmit, 0, 9);

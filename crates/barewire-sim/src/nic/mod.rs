@@ -57,11 +57,9 @@ mod unimplemented;
 
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::Duration;
 
 use barewire_spec::ixgbe::{limits, link_speed};
-use parking_lot::{Mutex, MutexGuard};
 
 pub use bar::{NicBar, NicFunction};
 pub(crate) use doorbell::Direction;
@@ -73,10 +71,10 @@ pub(crate) use served::QueueView;
 pub use totals::Total;
 pub use unimplemented::{UNIMPLEMENTED, Unimplemented};
 
-use self::doorbell::Doorbells;
 use self::model::Model;
 use self::statistics::Counter;
 use crate::device::Part;
+use crate::handle::Core;
 use crate::time::Nanos;
 use crate::violation::Violation;
 use crate::wire::Wire;
@@ -178,25 +176,7 @@ pub struct NicCounters {
 }
 
 /// What the handles of a device share.
-struct Shared {
-    model: Mutex<Model>,
-    doorbells: Doorbells,
-    /// Threads that want the model for an access; whoever works on it lets them in.
-    waiters: AtomicU32,
-    /// The device keeps its own time, so doorbells act at once.
-    stepped: AtomicBool,
-    name: String,
-}
-
-impl Shared {
-    /// The model, ahead of the thread that steps it.
-    fn access(&self) -> MutexGuard<'_, Model> {
-        self.waiters.fetch_add(1, Ordering::Relaxed);
-        let model = self.model.lock();
-        self.waiters.fetch_sub(1, Ordering::Relaxed);
-        model
-    }
-}
+type Shared = crate::handle::Shared<Model>;
 
 /// A software 82599. Clones are handles to the same device.
 #[derive(Clone)]
@@ -218,13 +198,7 @@ impl Nic {
     pub fn new(config: NicConfig, wire: impl Wire + 'static) -> Self {
         let name = config.name.clone();
         Self {
-            shared: Arc::new(Shared {
-                model: Mutex::new(Model::new(config, Box::new(wire))),
-                doorbells: Doorbells::new(),
-                waiters: AtomicU32::new(0),
-                stepped: AtomicBool::new(true),
-                name,
-            }),
+            shared: Shared::new(name, Model::new(config, Box::new(wire))),
         }
     }
 
@@ -242,42 +216,23 @@ impl Nic {
     /// falls due. True if anything happened. With the same accesses and steps in the same order the
     /// same happens.
     pub fn step(&self) -> bool {
-        self.shared
-            .model
-            .lock()
-            .step(&self.shared.doorbells, Part::Both)
+        self.shared.step()
     }
 
     /// Steps a part of the device, unless another thread works on it or waits for an access; those
     /// come first.
     pub(crate) fn try_step(&self, part: Part) -> bool {
-        if self.shared.waiters.load(Ordering::Relaxed) > 0 {
-            std::thread::yield_now();
-        }
-        let Some(mut model) = self.shared.model.try_lock() else {
-            return false;
-        };
-        let busy = model.step(&self.shared.doorbells, part);
-        if self.shared.waiters.load(Ordering::Relaxed) > 0 {
-            MutexGuard::unlock_fair(model);
-        }
-        busy
+        self.shared.try_step(part)
     }
 
     /// Steps until `duration` of the device's time has passed.
     pub fn run_for(&self, duration: Duration) {
-        run_for(&self.shared, duration);
+        self.shared.run_for(duration);
     }
 
     /// Lets the device follow the real clock, or keep its own time again.
     pub(crate) fn follow_clock(&self, follow: bool) {
-        let mut model = self.shared.access();
-        if follow {
-            model.follow_clock();
-        } else {
-            model.keep_time();
-        }
-        self.shared.stepped.store(!follow, Ordering::Release);
+        self.shared.follow_clock(follow);
     }
 
     /// Plugs the cable in or out. The link follows a while later, as LINKS and EICR.LSC show.
@@ -367,25 +322,5 @@ fn counters(read: impl Fn(Counter, usize) -> u64) -> NicCounters {
             .sum(),
         undersize: read(Counter::Ruc, 0),
         oversize: read(Counter::Roc, 0),
-    }
-}
-
-/// Steps a device that keeps its own time until `duration` has passed; waits where it does not.
-fn run_for(shared: &Shared, duration: Duration) {
-    /// Steps of 1 µs up to here; coarser ones beyond, so that long waits stay cheap.
-    const STEPS: u64 = 100_000;
-    let nanos = u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX);
-    let piece = (nanos / STEPS).max(1_000);
-    let mut left = nanos;
-    while left > 0 {
-        let amount = left.min(piece);
-        left -= amount;
-        let mut model = shared.access();
-        if !model.is_stepped() {
-            drop(model);
-            std::thread::sleep(duration);
-            return;
-        }
-        model.step_by(&shared.doorbells, Nanos(amount));
     }
 }

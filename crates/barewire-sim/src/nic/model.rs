@@ -24,6 +24,7 @@ use super::time_stamps::Stamps;
 use super::{Device, NicConfig, eeprom};
 use crate::device::Part;
 use crate::exceptions::{ExceptionLog, Subject};
+use crate::handle::Core;
 use crate::memory::{Fault, Iommu};
 use crate::packet::FlagMasks;
 use crate::pci::ConfigSpace;
@@ -32,10 +33,6 @@ use crate::trace::Trace;
 use crate::violation::{Rule, Violation, ViolationLog};
 use crate::wire::{Loopback, Wire};
 
-/// Device time that one access to a control register takes in stepped mode.
-const ACCESS: Nanos = Nanos(1_000);
-/// Device time that one step takes in stepped mode: 15 frames of 60 bytes at 10 Gbit/s.
-const STEP: Nanos = Nanos(1_000);
 /// How many frames a step moves in each direction at most, so that accesses of the driver never
 /// wait long for the device.
 const BURST: usize = 64;
@@ -115,6 +112,66 @@ pub(super) struct Model {
     pub(super) trace: Option<Box<Trace>>,
 }
 
+impl Core for Model {
+    type Doorbells = Doorbells;
+
+    #[inline]
+    fn absorb(&mut self, doorbells: &Doorbells) {
+        doorbells.take(|direction, queue, tail| {
+            if let Some(trace) = &mut self.trace {
+                trace.tail(self.now, direction, queue, tail);
+            }
+            self.write_tail(direction, queue, tail);
+        });
+    }
+
+    fn advance(&mut self, amount: Nanos) {
+        self.now = self.clock.after(self.now, amount);
+        if self.now >= self.next_event {
+            self.due();
+        }
+    }
+
+    fn work(&mut self, doorbells: &Doorbells, amount: Nanos, part: Part) -> bool {
+        self.absorb(doorbells);
+        let events = self.next_event;
+        self.advance(amount);
+        let mut busy = self.next_event != events;
+        if self.removed {
+            return busy;
+        }
+        if self.iommu.has_indirect() {
+            self.fetch_rings();
+        }
+        let before = self.before_step();
+        if part != Part::Receive {
+            busy |= self.transmit(BURST);
+        }
+        if part != Part::Transmit {
+            busy |= self.receive(BURST);
+        }
+        if self.iommu.has_indirect() {
+            self.flush_rings();
+        }
+        if self.trace.is_some() {
+            self.after_step(&before);
+        }
+        if self.port.pauses.sends() {
+            self.pause_partner();
+        }
+        self.interrupt();
+        busy
+    }
+
+    fn time(&mut self) -> (&mut Nanos, &mut Clock) {
+        (&mut self.now, &mut self.clock)
+    }
+
+    fn iommu(&mut self) -> &mut Iommu {
+        &mut self.iommu
+    }
+}
+
 impl Model {
     pub(super) fn new(config: NicConfig, wire: Box<dyn Wire>) -> Self {
         let mut model = Self {
@@ -158,33 +215,10 @@ impl Model {
         model
     }
 
-    /// Follows the real clock from now on.
-    pub(super) fn follow_clock(&mut self) {
-        self.clock = Clock::real(self.now);
-    }
-
     /// Has the time that another device has.
     pub(super) fn set_clock_from(&mut self, other: &Self) {
         self.clock = other.clock;
         self.now = other.now;
-    }
-
-    /// Keeps its own time from now on.
-    pub(super) fn keep_time(&mut self) {
-        self.now = self.clock.after(self.now, Nanos::ZERO);
-        self.clock = Clock::Stepped;
-    }
-
-    pub(super) fn is_stepped(&self) -> bool {
-        self.clock.is_stepped()
-    }
-
-    /// Lets time pass, by the real clock or by `amount`, and does what falls due.
-    pub(super) fn advance(&mut self, amount: Nanos) {
-        self.now = self.clock.after(self.now, amount);
-        if self.now >= self.next_event {
-            self.due();
-        }
     }
 
     /// Does what falls due now and finds out when the next thing will.
@@ -207,64 +241,6 @@ impl Model {
     /// Makes [`due`](Self::due) look again, after something was put off.
     pub(super) fn reschedule(&mut self) {
         self.next_event = Nanos::ZERO;
-    }
-
-    /// Takes the tails that drivers wrote.
-    #[inline]
-    pub(super) fn absorb(&mut self, doorbells: &Doorbells) {
-        doorbells.take(|direction, queue, tail| {
-            if let Some(trace) = &mut self.trace {
-                trace.tail(self.now, direction, queue, tail);
-            }
-            self.write_tail(direction, queue, tail);
-        });
-    }
-
-    /// Everything an access to a control register does before the access itself.
-    pub(super) fn before_access(&mut self, doorbells: &Doorbells) {
-        self.absorb(doorbells);
-        self.advance(ACCESS);
-    }
-
-    /// One bounded piece of work; true if anything happened.
-    pub(super) fn step(&mut self, doorbells: &Doorbells, part: Part) -> bool {
-        self.work(doorbells, STEP, part)
-    }
-
-    /// One bounded piece of work that takes `amount` of the device's own time.
-    pub(super) fn step_by(&mut self, doorbells: &Doorbells, amount: Nanos) -> bool {
-        self.work(doorbells, amount, Part::Both)
-    }
-
-    fn work(&mut self, doorbells: &Doorbells, amount: Nanos, part: Part) -> bool {
-        self.absorb(doorbells);
-        let events = self.next_event;
-        self.advance(amount);
-        let mut busy = self.next_event != events;
-        if self.removed {
-            return busy;
-        }
-        if self.iommu.has_indirect() {
-            self.fetch_rings();
-        }
-        let before = self.before_step();
-        if part != Part::Receive {
-            busy |= self.transmit(BURST);
-        }
-        if part != Part::Transmit {
-            busy |= self.receive(BURST);
-        }
-        if self.iommu.has_indirect() {
-            self.flush_rings();
-        }
-        if self.trace.is_some() {
-            self.after_step(&before);
-        }
-        if self.port.pauses.sends() {
-            self.pause_partner();
-        }
-        self.interrupt();
-        busy
     }
 
     /// Decodes what the data path asks for every frame.

@@ -2,14 +2,24 @@
 
 use std::time::Duration;
 
+use barewire_bus::vfio_user::pci;
+use barewire_dma::DmaError;
+use barewire_spec::ixgbe::limits;
+
 use super::Nic;
 use super::control::GONE;
 use super::doorbell::{Direction, QUEUES};
 use super::model::Model;
 use super::registers::slot;
+use crate::handle::Core;
 use crate::memory::{Access, Memory, Refused};
+use crate::serve::{Fired, Pages, Served, read_words, write_words};
 use crate::time::Nanos;
 use crate::violation::Rule;
+use crate::wire::Wire;
+
+/// The window of the 82599's MSI-X table and its pending bits.
+const TABLE: u32 = 3;
 
 /// A queue as its registers show it.
 #[derive(Clone, Copy, Debug)]
@@ -20,9 +30,76 @@ pub(crate) struct QueueView {
     pub(crate) head: u32,
 }
 
-impl Nic {
-    /// Maps memory where the other side of a bus wants it.
-    pub(crate) fn map_memory(
+impl Served for Nic {
+    fn take_interrupts(&self, fired: Fired) {
+        self.connect_interrupts(fired);
+    }
+
+    fn interrupt_line(&self) -> bool {
+        Self::interrupt_line(self)
+    }
+
+    fn vectors(&self) -> u32 {
+        limits::MSIX_VECTORS
+    }
+
+    fn window_bytes(&self, index: u32) -> u32 {
+        match index {
+            pci::REGION_BAR0 => limits::BAR0_SIZE,
+            TABLE => limits::BAR3_SIZE,
+            _ => 0,
+        }
+    }
+
+    fn read_window(&self, index: u32, offset: u32, data: &mut [u8]) {
+        if index == TABLE {
+            read_words(offset, data, |at| self.read_vectors(at));
+        } else if offset.is_multiple_of(4) && data.len().is_multiple_of(4) {
+            read_words(offset, data, |at| self.read_register(at));
+        } else {
+            self.misaligned(offset.into(), data.len(), "read");
+            data.fill(0xFF);
+        }
+    }
+
+    fn write_window(&self, index: u32, offset: u32, data: &[u8]) {
+        if index == TABLE {
+            write_words(
+                offset,
+                data,
+                |at| self.read_vectors(at),
+                |at, word| self.write_vectors(at, word),
+            );
+        } else if offset.is_multiple_of(4) && data.len().is_multiple_of(4) {
+            for (word, at) in data.as_chunks::<4>().0.iter().zip((offset..).step_by(4)) {
+                self.write_register(at, u32::from_le_bytes(*word));
+            }
+        } else {
+            self.misaligned(offset.into(), data.len(), "write");
+        }
+    }
+
+    fn config_word(&self, offset: u16) -> u32 {
+        let model = self.shared.access();
+        if model.removed {
+            GONE
+        } else {
+            model.pci.read(offset)
+        }
+    }
+
+    fn write_config(&self, offset: u16, bytes: &[u8]) {
+        let mut model = self.shared.access();
+        model.absorb(&self.shared.doorbells);
+        let word = model.pci.with_bytes(offset, bytes);
+        model.config_write(offset & !3, word);
+    }
+
+    fn pages(&self) -> Result<Option<Pages>, DmaError> {
+        Pages::new(self.clone()).map(Some)
+    }
+
+    fn map_memory(
         &self,
         start: u64,
         bytes: u64,
@@ -43,8 +120,7 @@ impl Nic {
         Ok(())
     }
 
-    /// Takes memory away again.
-    pub(crate) fn unmap_memory(&self, start: u64, bytes: u64) {
+    fn unmap_memory(&self, start: u64, bytes: u64) {
         let mut model = self.shared.access();
         // What was handed over before may still be done.
         model.absorb(&self.shared.doorbells);
@@ -56,41 +132,29 @@ impl Nic {
         model.iommu.unmap_range(start, bytes);
     }
 
-    /// Takes all memory away.
-    pub(crate) fn unmap_all(&self) {
+    fn unmap_all(&self) {
         self.shared.access().iommu.clear();
     }
 
-    /// Switches the device off and on again. Its wire, its memory and who takes its interrupts
-    /// stay; so do its clock and the violations.
-    pub(crate) fn power_cycle(&self) {
+    fn power_cycle(&self) {
         let mut model = self.shared.access();
         model.absorb(&self.shared.doorbells);
         model.power_cycle();
     }
 
-    /// Reads the word of configuration space at `offset`, a multiple of 4.
-    pub(crate) fn config_word(&self, offset: u16) -> u32 {
-        let model = self.shared.access();
-        if model.removed {
-            GONE
-        } else {
-            model.pci.read(offset)
-        }
-    }
-
-    /// Writes 1 to 4 bytes of configuration space that lie in one word.
-    pub(crate) fn write_config(&self, offset: u16, bytes: &[u8]) {
+    fn quiet_for(&self) -> Option<Duration> {
         let mut model = self.shared.access();
-        model.absorb(&self.shared.doorbells);
-        let mut word = model.pci.read(offset).to_le_bytes();
-        let place = word.iter_mut().skip(usize::from(offset % 4));
-        for (to, from) in place.zip(bytes) {
-            *to = *from;
-        }
-        model.config_write(offset & !3, u32::from_le_bytes(word));
+        model.advance(Nanos::ZERO);
+        let at = model.next_event;
+        (at != Nanos(u64::MAX)).then(|| Duration::from_nanos(at.since(model.now).0))
     }
 
+    fn look_at_wire(&self, look: &mut dyn FnMut(&mut dyn Wire)) {
+        self.with_wire(look);
+    }
+}
+
+impl Nic {
     /// Writes a register at once, tails too, so that none is overtaken by the next.
     pub(crate) fn write_register(&self, offset: u32, value: u32) {
         let mut model = self.shared.access();
@@ -154,14 +218,6 @@ impl Nic {
                 });
             }
         }
-    }
-
-    /// How long nothing falls due in the device by itself; `None` if nothing ever does.
-    pub(crate) fn quiet_for(&self) -> Option<Duration> {
-        let mut model = self.shared.access();
-        model.advance(Nanos::ZERO);
-        let at = model.next_event;
-        (at != Nanos(u64::MAX)).then(|| Duration::from_nanos(at.since(model.now).0))
     }
 }
 

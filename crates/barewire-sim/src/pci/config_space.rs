@@ -75,6 +75,16 @@ impl ConfigSpace {
             .unwrap_or(u32::MAX)
     }
 
+    /// The word around `offset` with these bytes, of that word, in it from `offset` on.
+    pub(crate) fn with_bytes(&self, offset: u16, bytes: &[u8]) -> u32 {
+        let mut word = self.read(offset).to_le_bytes();
+        let place = word.iter_mut().skip(usize::from(offset % 4));
+        for (to, from) in place.zip(bytes) {
+            *to = *from;
+        }
+        u32::from_le_bytes(word)
+    }
+
     /// Writes the writable bits of the word at `offset`, rounded down to a multiple of 4.
     pub(crate) fn write(&mut self, offset: u16, value: u32) {
         let index = usize::from(offset / 4);

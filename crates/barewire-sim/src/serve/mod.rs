@@ -2,13 +2,14 @@
 //! another process.
 //!
 //! ```no_run
+//! use std::sync::Arc;
 //! use std::sync::atomic::AtomicBool;
 //! use barewire_sim::nic::{Nic, NicConfig};
 //! use barewire_sim::serve::{ServeConfig, Server};
 //! use barewire_sim::wire::Loopback;
 //!
 //! let nic = Nic::new(NicConfig::default(), Loopback::new());
-//! let mut server = Server::bind("/tmp/nic.sock", nic.clone(), ServeConfig::default())?;
+//! let mut server = Server::bind("/tmp/nic.sock", Arc::new(nic.clone()), ServeConfig::default())?;
 //! let stop = AtomicBool::new(false); // set by a signal handler
 //! server.run(&stop)?;
 //! println!("{} rules broken", nic.violation_count());
@@ -40,8 +41,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use idle::Idle;
-use interrupts::Fired;
+pub(crate) use interrupts::Fired;
 use listener::Listener;
+pub(crate) use pages::Pages;
+pub(crate) use regions::{read_words, write_words};
 pub use served::Served;
 use session::Session;
 
@@ -135,12 +138,11 @@ impl Server {
     /// [`ServeError::InUse`], [`ServeError::NotASocket`], [`ServeError::Listen`].
     pub fn bind(
         path: impl AsRef<Path>,
-        device: impl Served,
+        device: Arc<dyn Served>,
         config: ServeConfig,
     ) -> Result<Self, ServeError> {
         let listener = Listener::bind(path.as_ref())?;
         let fired = Fired::default();
-        let device: Arc<dyn Served> = Arc::new(device);
         device.take_interrupts(fired.clone());
         device.follow_clock(true);
         Ok(Self {

@@ -149,7 +149,7 @@ fn with_half(pair: u64, word: usize, value: u32) -> u64 {
 }
 
 impl Pages {
-    pub(super) fn new(nic: Nic) -> Result<Self, DmaError> {
+    pub(crate) fn new(nic: Nic) -> Result<Self, DmaError> {
         let region = DmaRegion::allocate(limits::BAR0_SIZE as usize, Kind::Ordinary)?;
         let offsets: Vec<u32> = AREAS
             .iter()

@@ -49,7 +49,7 @@ fn by_word(offset: u32, data: &[u8]) -> impl Iterator<Item = (u32, usize, &[u8])
 }
 
 /// Reads bytes of words that `read` returns.
-pub(super) fn read_words(offset: u32, data: &mut [u8], mut read: impl FnMut(u32) -> u32) {
+pub(crate) fn read_words(offset: u32, data: &mut [u8], mut read: impl FnMut(u32) -> u32) {
     let mut at = offset;
     let mut rest = data;
     while !rest.is_empty() {
@@ -66,7 +66,7 @@ pub(super) fn read_words(offset: u32, data: &mut [u8], mut read: impl FnMut(u32)
 }
 
 /// Writes bytes of words: those that are written in part are read before.
-pub(super) fn write_words(
+pub(crate) fn write_words(
     offset: u32,
     data: &[u8],
     mut read: impl FnMut(u32) -> u32,

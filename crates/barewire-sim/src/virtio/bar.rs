@@ -2,22 +2,21 @@
 
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use barewire_bus::{Bar, BusError, Interrupts, PciFunction};
-use barewire_dma::{DmaError, DmaMap, DmaRegion, Layout};
+use barewire_dma::DmaMap;
 use barewire_spec::pci::config;
 use barewire_spec::virtio::pci::capability;
 
-use super::common::ones;
 use super::config_space::{
     ACCESS_CAPABILITY, DEVICE_CONTROL, LEGACY_BAR, LEGACY_BYTES, MODERN_BAR, MODERN_BYTES,
     MSIX_BAR, MSIX_BYTES, MULTIPLIER, NOTIFY, NOTIFY_BYTES, PENDING,
 };
 use super::model::Model;
-use super::{Interface, Shared, events, run_for};
-use crate::time::Nanos;
+use super::modern::ones;
+use super::{Interface, Shared, events};
+use crate::handle::Core;
 
 /// Bytes of the window that an index names; 0 if there is none.
 pub(super) fn window_bytes(index: u8, interface: Interface) -> u32 {
@@ -56,7 +55,7 @@ impl VirtioBar {
             return ones(width);
         }
         let mut model = self.shared.access();
-        model.before_access(&self.shared.bells);
+        model.before_access(&self.shared.doorbells);
         model.read_window(self.index, offset, width)
     }
 
@@ -65,7 +64,7 @@ impl VirtioBar {
             return;
         }
         let mut model = self.shared.access();
-        model.before_access(&self.shared.bells);
+        model.before_access(&self.shared.doorbells);
         model.write_window(self.index, offset, width, value);
     }
 
@@ -102,9 +101,9 @@ impl Bar for VirtioBar {
     #[inline]
     fn write16(&self, offset: u32, value: u16) {
         if let Some(queue) = self.notified(offset, value)
-            && !self.shared.stepped.load(Ordering::Relaxed)
+            && !self.shared.is_stepped()
         {
-            self.shared.bells.ring(queue);
+            self.shared.doorbells.ring(queue);
             return;
         }
         self.write(offset, 2, value.into());
@@ -119,21 +118,7 @@ impl Bar for VirtioBar {
     }
 
     fn delay(&self, duration: Duration) {
-        // The device works while the driver waits, but a long wait need not be a long run.
-        const STEPS: u32 = 64;
-        if !self.shared.stepped.load(Ordering::Acquire) {
-            std::thread::sleep(duration);
-            return;
-        }
-        let steps = u32::try_from(duration.as_micros())
-            .unwrap_or(STEPS)
-            .clamp(1, STEPS);
-        let piece = duration / steps;
-        let amount = Nanos(u64::try_from(piece.as_nanos()).unwrap_or(u64::MAX));
-        for _ in 0..steps {
-            let mut model = self.shared.access();
-            model.work(&self.shared.bells, amount, crate::device::Part::Both);
-        }
+        self.shared.delay(duration);
     }
 }
 
@@ -149,7 +134,7 @@ impl VirtioFunction {
 
     /// Lets `duration` of the device's time pass, with the device at work.
     pub fn run_for(&self, duration: Duration) {
-        run_for(&self.shared, duration);
+        self.shared.run_for(duration);
     }
 }
 
@@ -170,13 +155,13 @@ impl PciFunction for VirtioFunction {
 
     fn config_read32(&self, offset: u16) -> Result<u32, BusError> {
         let mut model = self.shared.access();
-        model.before_access(&self.shared.bells);
+        model.before_access(&self.shared.doorbells);
         Ok(model.config_read(offset))
     }
 
     fn config_write32(&self, offset: u16, value: u32) -> Result<(), BusError> {
         let mut model = self.shared.access();
-        model.before_access(&self.shared.bells);
+        model.before_access(&self.shared.doorbells);
         model.config_write(offset, value);
         Ok(())
     }
@@ -197,43 +182,11 @@ impl PciFunction for VirtioFunction {
     }
 
     fn dma(&self) -> Arc<dyn DmaMap> {
-        Arc::new(VirtioDma {
-            shared: Arc::clone(&self.shared),
-        })
+        self.shared.dma()
     }
 
     fn interrupts(&self, vectors: u16) -> Result<Interrupts, BusError> {
         events::connect(&self.shared, vectors)
-    }
-}
-
-/// The device's IOMMU table as drivers fill it.
-struct VirtioDma {
-    shared: Arc<Shared>,
-}
-
-impl fmt::Debug for VirtioDma {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("VirtioDma")
-            .field("device", &self.shared.name)
-            .finish()
-    }
-}
-
-impl DmaMap for VirtioDma {
-    fn map(&self, region: &Arc<DmaRegion>) -> Result<Layout, DmaError> {
-        let iova = self.shared.access().iommu.map(region);
-        iova.map(Layout::Linear).ok_or_else(|| DmaError::Map {
-            device: self.shared.name.clone(),
-            bytes: region.len(),
-            reason: "its 64-bit address space is used up: make a new device".into(),
-        })
-    }
-
-    fn unmap(&self, _: &Arc<DmaRegion>, layout: &Layout) {
-        if let Layout::Linear(iova) = layout {
-            self.shared.access().iommu.unmap(*iova);
-        }
     }
 }
 

@@ -3,8 +3,8 @@
 use barewire_spec::virtio::split::Layout;
 use barewire_spec::virtio::{feature, legacy as spec, net};
 
-use super::common::ones;
 use super::model::Model;
+use super::modern::ones;
 use crate::violation::Rule;
 
 const SECTION: &str = "virtio 1.2 §4.1.4.10";

@@ -8,7 +8,6 @@
 //! as well, and the queue does nothing until the device is reset.
 
 mod bar;
-mod common;
 mod config_space;
 mod control;
 mod device_config;
@@ -19,9 +18,11 @@ mod filter;
 mod interrupts;
 mod legacy;
 mod model;
+mod modern;
 mod offload;
 mod options;
 mod queue;
+mod queue_setup;
 mod receive;
 mod ring;
 mod served;
@@ -32,10 +33,8 @@ mod transmit;
 use std::fmt;
 use std::io::{self, Write};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
-
-use parking_lot::{Mutex, MutexGuard};
 
 pub use bar::{VirtioBar, VirtioFunction};
 pub use exceptions::EXCEPTIONS;
@@ -44,6 +43,7 @@ pub use options::OptionsError;
 use self::model::Model;
 use crate::device::Part;
 use crate::exceptions::Tolerated;
+use crate::handle::Core;
 use crate::nic::{LinkState, NicCounters, Signal};
 use crate::time::Nanos;
 use crate::trace::Trace;
@@ -144,7 +144,7 @@ pub struct VirtioCounters {
 }
 
 /// Queues that the driver has notified, for the device to find without a lock.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 struct Bells(AtomicU64);
 
 impl Bells {
@@ -167,25 +167,7 @@ impl Bells {
 }
 
 /// What the handles of a device share.
-struct Shared {
-    model: Mutex<Model>,
-    bells: Bells,
-    /// Threads that want the model for an access; whoever works on it lets them in.
-    waiters: AtomicU32,
-    /// The device keeps its own time, so notifications act at once.
-    stepped: AtomicBool,
-    name: String,
-}
-
-impl Shared {
-    /// The model, ahead of the thread that steps it.
-    fn access(&self) -> MutexGuard<'_, Model> {
-        self.waiters.fetch_add(1, Ordering::Relaxed);
-        let model = self.model.lock();
-        self.waiters.fetch_sub(1, Ordering::Relaxed);
-        model
-    }
-}
+type Shared = crate::handle::Shared<Model>;
 
 /// A software virtio network device. Clones are handles to the same device.
 #[derive(Clone)]
@@ -207,13 +189,7 @@ impl VirtioNic {
     pub fn new(config: VirtioConfig, wire: impl Wire + 'static) -> Self {
         let name = config.name.clone();
         Self {
-            shared: Arc::new(Shared {
-                model: Mutex::new(Model::new(config, Box::new(wire))),
-                bells: Bells(AtomicU64::new(0)),
-                waiters: AtomicU32::new(0),
-                stepped: AtomicBool::new(true),
-                name,
-            }),
+            shared: Shared::new(name, Model::new(config, Box::new(wire))),
         }
     }
 
@@ -230,37 +206,23 @@ impl VirtioNic {
     /// Does one bounded piece of work: takes notifications, sends and receives some frames. True if
     /// anything happened. With the same accesses and steps in the same order the same happens.
     pub fn step(&self) -> bool {
-        self.shared
-            .model
-            .lock()
-            .step(&self.shared.bells, Part::Both)
+        self.shared.step()
     }
 
     /// Steps a part of the device, unless another thread works on it or waits for an access; those
     /// come first.
     pub(crate) fn try_step(&self, part: Part) -> bool {
-        if self.shared.waiters.load(Ordering::Relaxed) > 0 {
-            std::thread::yield_now();
-        }
-        let Some(mut model) = self.shared.model.try_lock() else {
-            return false;
-        };
-        let busy = model.step(&self.shared.bells, part);
-        if self.shared.waiters.load(Ordering::Relaxed) > 0 {
-            MutexGuard::unlock_fair(model);
-        }
-        busy
+        self.shared.try_step(part)
     }
 
     /// Steps until `duration` of the device's time has passed.
     pub fn run_for(&self, duration: Duration) {
-        run_for(&self.shared, duration);
+        self.shared.run_for(duration);
     }
 
     /// Lets the device follow the real clock, or keep its own time again.
     pub(crate) fn follow_clock(&self, follow: bool) {
-        self.shared.access().follow_clock(follow);
-        self.shared.stepped.store(!follow, Ordering::Release);
+        self.shared.follow_clock(follow);
     }
 
     /// Plugs the cable in or out. The driver is told by a change of the configuration.
@@ -382,7 +344,7 @@ impl VirtioNic {
     /// waits to be sent. Buffers that the driver holds are not the device's to know.
     pub fn is_idle(&self) -> bool {
         let mut model = self.shared.access();
-        model.absorb(&self.shared.bells);
+        model.absorb(&self.shared.doorbells);
         model.is_idle()
     }
 
@@ -394,25 +356,5 @@ impl VirtioNic {
     /// Unplugs the port from its wire and plugs it into another; returns the old one.
     pub fn replace_wire(&self, wire: impl Wire + 'static) -> Box<dyn Wire> {
         std::mem::replace(&mut self.shared.access().wire, Box::new(wire))
-    }
-}
-
-/// Steps a device that keeps its own time until `duration` has passed; waits where it does not.
-fn run_for(shared: &Shared, duration: Duration) {
-    /// Steps of 1 µs up to here; coarser ones beyond, so that long waits stay cheap.
-    const STEPS: u64 = 4_096;
-    let nanos = u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX);
-    let piece = (nanos / STEPS).max(1_000);
-    let mut left = nanos;
-    while left > 0 {
-        let amount = left.min(piece);
-        left -= amount;
-        let mut model = shared.access();
-        if !model.clock.is_stepped() {
-            drop(model);
-            std::thread::sleep(duration);
-            return;
-        }
-        model.work(&shared.bells, Nanos(amount), Part::Both);
     }
 }

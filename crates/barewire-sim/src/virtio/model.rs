@@ -17,6 +17,7 @@ use super::steering::Steering;
 use super::{Bells, Interface, QUEUE_PAIRS_MAX, VirtioConfig, VirtioCounters};
 use crate::device::Part;
 use crate::exceptions::{ExceptionLog, Subject};
+use crate::handle::Core;
 use crate::memory::Iommu;
 use crate::pci::ConfigSpace;
 use crate::time::{Clock, Nanos};
@@ -24,10 +25,6 @@ use crate::trace::Trace;
 use crate::violation::{Refusal, Rule, Violation, ViolationLog};
 use crate::wire::Wire;
 
-/// Device time that one access to a register takes in stepped mode.
-const ACCESS: Nanos = Nanos(1_000);
-/// Device time that one step takes in stepped mode.
-const STEP: Nanos = Nanos(1_000);
 /// How many frames a step moves in each direction at most, so that accesses of the driver never
 /// wait long for the device.
 const BURST: usize = 64;
@@ -84,6 +81,59 @@ pub(super) struct Model {
     /// A packet from the driver.
     pub(super) packet: Vec<u8>,
     pub(super) next_sender: u16,
+}
+
+impl Core for Model {
+    type Doorbells = Bells;
+
+    #[inline]
+    fn absorb(&mut self, bells: &Bells) {
+        let mut rung = bells.take();
+        while rung != 0 {
+            let queue = u16::try_from(rung.trailing_zeros()).unwrap_or(0);
+            rung &= rung - 1;
+            self.notified(queue);
+        }
+    }
+
+    fn advance(&mut self, amount: Nanos) {
+        self.now = self.clock.after(self.now, amount);
+        if self.reset_ends.is_some_and(|at| at <= self.now) {
+            self.reset_ends = None;
+            self.finish_reset();
+        }
+    }
+
+    fn work(&mut self, bells: &Bells, amount: Nanos, part: Part) -> bool {
+        self.absorb(bells);
+        self.advance(amount);
+        if self.removed {
+            return false;
+        }
+        let mut busy = false;
+        if part != Part::Receive {
+            busy |= self.control();
+            busy |= self.transmit(BURST);
+        }
+        if part != Part::Transmit {
+            busy |= self.receive(BURST);
+        }
+        if self.iommu.has_indirect() {
+            self.publish_late();
+            for queue in &mut self.queues {
+                busy |= queue.looks_again();
+            }
+        }
+        busy
+    }
+
+    fn time(&mut self) -> (&mut Nanos, &mut Clock) {
+        (&mut self.now, &mut self.clock)
+    }
+
+    fn iommu(&mut self) -> &mut Iommu {
+        &mut self.iommu
+    }
 }
 
 impl Model {
@@ -143,71 +193,6 @@ impl Model {
             next_sender: 0,
             config,
         }
-    }
-
-    /// Follows the real clock from now on, or keeps its own time.
-    pub(super) fn follow_clock(&mut self, follow: bool) {
-        self.now = self.clock.after(self.now, Nanos::ZERO);
-        self.clock = if follow {
-            Clock::real(self.now)
-        } else {
-            Clock::Stepped
-        };
-    }
-
-    /// Lets time pass, by the real clock or by `amount`, and does what falls due.
-    pub(super) fn advance(&mut self, amount: Nanos) {
-        self.now = self.clock.after(self.now, amount);
-        if self.reset_ends.is_some_and(|at| at <= self.now) {
-            self.reset_ends = None;
-            self.finish_reset();
-        }
-    }
-
-    /// Takes the driver's notifications.
-    #[inline]
-    pub(super) fn absorb(&mut self, bells: &Bells) {
-        let mut rung = bells.take();
-        while rung != 0 {
-            let queue = u16::try_from(rung.trailing_zeros()).unwrap_or(0);
-            rung &= rung - 1;
-            self.notified(queue);
-        }
-    }
-
-    /// Everything an access to a register does before the access itself.
-    pub(super) fn before_access(&mut self, bells: &Bells) {
-        self.absorb(bells);
-        self.advance(ACCESS);
-    }
-
-    /// One bounded piece of work; true if anything happened.
-    pub(super) fn step(&mut self, bells: &Bells, part: Part) -> bool {
-        self.work(bells, STEP, part)
-    }
-
-    /// One bounded piece of work that takes `amount` of the device's own time.
-    pub(super) fn work(&mut self, bells: &Bells, amount: Nanos, part: Part) -> bool {
-        self.absorb(bells);
-        self.advance(amount);
-        if self.removed {
-            return false;
-        }
-        let mut busy = false;
-        if part != Part::Receive {
-            busy |= self.control();
-            busy |= self.transmit(BURST);
-        }
-        if part != Part::Transmit {
-            busy |= self.receive(BURST);
-        }
-        if self.iommu.has_indirect() {
-            self.publish_late();
-            for queue in &mut self.queues {
-                busy |= queue.looks_again();
-            }
-        }
-        busy
     }
 
     /// Tells the driver what it could not be told before because memory had not answered.

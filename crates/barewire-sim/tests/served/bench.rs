@@ -36,7 +36,7 @@ impl<D: Served + Clone> Bench<D> {
             doorbells,
             patience: Duration::from_millis(400),
         };
-        let mut server = Server::bind(&path, nic.clone(), config).unwrap();
+        let mut server = Server::bind(&path, Arc::new(nic.clone()), config).unwrap();
         let stop = Arc::new(AtomicBool::new(false));
         let stopped = Arc::clone(&stop);
         let thread = std::thread::spawn(move || server.run(&stopped));

@@ -225,7 +225,11 @@ impl crate::rings::Card for Mute {
 #[test]
 fn a_live_servers_socket_is_not_taken() {
     let bench = Bench::new(Doorbells::Trapped);
-    let second = Server::bind(&bench.path, bench.nic.clone(), ServeConfig::default());
+    let second = Server::bind(
+        &bench.path,
+        Arc::new(bench.nic.clone()),
+        ServeConfig::default(),
+    );
     assert!(matches!(second, Err(ServeError::InUse { .. })));
     works(&bench);
 }

@@ -1,77 +1,24 @@
-//! A program that follows the datasheet step by step, and a wire it can see both ends of.
+//! A program that follows the datasheet step by step.
 #![allow(dead_code)] // each test file uses its own part
 #![allow(unreachable_pub)]
 
-use std::collections::VecDeque;
+#[path = "../wire_script/mod.rs"]
+mod wire_script;
+
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use barewire_bus::{Bar, PciFunction};
 use barewire_dma::{DmaMap, DmaRegion, Layout, Pages};
 use barewire_sim::nic::{Nic, NicBar, NicConfig, NicFunction};
-use barewire_sim::time::Nanos;
 use barewire_sim::violation::Rule;
-use barewire_sim::wire::Wire;
 use barewire_spec::ixgbe::descriptor::rx::{Info, Status};
 use barewire_spec::ixgbe::descriptor::tx::Data;
 use barewire_spec::ixgbe::*;
 use barewire_spec::pci::config;
 
-/// Both ends of a wire.
-#[derive(Clone, Default)]
-pub struct Script {
-    ends: Arc<Mutex<Ends>>,
-}
-
-#[derive(Default)]
-struct Ends {
-    arriving: VecDeque<Vec<u8>>,
-    left: Vec<Vec<u8>>,
-    open_loop: bool,
-}
-
-impl Script {
-    pub fn send(&self, frame: &[u8]) {
-        self.ends.lock().unwrap().arriving.push_back(frame.to_vec());
-    }
-
-    pub fn taken(&self) -> Vec<Vec<u8>> {
-        std::mem::take(&mut self.ends.lock().unwrap().left)
-    }
-
-    pub fn waiting(&self) -> usize {
-        self.ends.lock().unwrap().arriving.len()
-    }
-
-    /// Offers frames whether there is room or not.
-    pub fn insist(&self) {
-        self.ends.lock().unwrap().open_loop = true;
-    }
-}
-
-impl Wire for Script {
-    fn pull(&mut self, _: Nanos, room: bool, frame: &mut Vec<u8>) -> bool {
-        let mut ends = self.ends.lock().unwrap();
-        if !room && !ends.open_loop {
-            return false;
-        }
-        let Some(next) = ends.arriving.pop_front() else {
-            return false;
-        };
-        frame.clear();
-        frame.extend_from_slice(&next);
-        true
-    }
-
-    fn push(&mut self, _: Nanos, frame: &[u8]) {
-        self.ends.lock().unwrap().left.push(frame.to_vec());
-    }
-
-    fn idle(&self) -> bool {
-        self.ends.lock().unwrap().arriving.is_empty()
-    }
-}
+pub use self::wire_script::*;
 
 /// Bytes between the buffers of a ring.
 pub const STRIDE: usize = 2048;
@@ -348,15 +295,4 @@ pub fn one_buffer() -> Srrctl {
     Srrctl::from_bits(SRRCTL.reset)
         .with_bsizepacket(2)
         .with_desctype(desctype::ADVANCED_ONE_BUFFER)
-}
-
-pub const OWN: [u8; 6] = [0x02, 0x42, 0x57, 0x00, 0x00, 0x01];
-
-/// A frame to `destination` of `length` bytes whose payload counts up from `tag`.
-pub fn frame(destination: [u8; 6], length: usize, tag: u8) -> Vec<u8> {
-    let mut frame = destination.to_vec();
-    frame.extend_from_slice(&[0x02, 0, 0, 0, 0, 0x99, 0x88, 0xB5]);
-    frame.extend((0..length.saturating_sub(14)).map(|at| (at as u8).wrapping_add(tag)));
-    frame.truncate(length);
-    frame
 }

@@ -8,7 +8,8 @@ use barewire_sim::virtio::VirtioConfig;
 use barewire_spec::virtio::header::Header;
 use barewire_spec::virtio::{control, feature, net};
 
-use super::program::{DEVICE, OWN, Program, Queue, config, frame};
+use super::program::{DEVICE, Program, Queue, config};
+use super::wire_script::{OWN, frame};
 
 const CONTROL: u64 = feature::NET_MAC
     | feature::NET_STATUS

@@ -9,3 +9,5 @@ mod offloads;
 mod program;
 mod registers;
 mod rings;
+#[path = "../wire_script/mod.rs"]
+mod wire_script;

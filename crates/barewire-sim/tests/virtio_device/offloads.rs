@@ -9,7 +9,8 @@ use barewire_spec::virtio::{control, feature};
 use etherparse::{PacketBuilder, SlicedPacket, TransportSlice};
 use proptest::prelude::*;
 
-use super::program::{HEADER, OWN, Program, Queue, config, frame};
+use super::program::{HEADER, Program, Queue, config};
+use super::wire_script::{OWN, frame};
 
 const OFFLOADS: u64 = feature::NET_MAC
     | feature::NET_CSUM

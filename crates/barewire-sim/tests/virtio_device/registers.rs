@@ -11,7 +11,8 @@ use barewire_spec::virtio::pci::{common, isr};
 use barewire_spec::virtio::status::{ACKNOWLEDGE, DRIVER, DRIVER_OK, FEATURES_OK, NEEDS_RESET};
 use barewire_spec::virtio::{NO_VECTOR, feature, net};
 
-use super::program::{COMMON, DEVICE, ISR, NOTIFY, OWN, Program, config, frame};
+use super::program::{COMMON, DEVICE, ISR, NOTIFY, Program, config};
+use super::wire_script::{OWN, frame};
 
 const PLAIN: u64 = feature::NET_MAC | feature::NET_STATUS;
 

@@ -5,7 +5,8 @@ use barewire_sim::virtio::{VirtioConfig, VirtioNic};
 use barewire_spec::virtio::header::Header;
 use barewire_spec::virtio::{feature, packed, split};
 
-use super::program::{HEADER, OWN, Piece, Program, Queue, config, frame};
+use super::program::{HEADER, Piece, Program, Queue, config};
+use super::wire_script::{OWN, frame};
 
 const PLAIN: u64 = feature::NET_MAC | feature::NET_STATUS;
 const PACKED: u64 = PLAIN | feature::RING_PACKED;

@@ -12,7 +12,7 @@ use super::features::{ALL, Agreed, LEGACY_ONLY};
 use super::filter::Filter;
 use super::interrupts::Interrupts;
 use super::queue::{Queue, Role};
-use super::ring::Trouble;
+use super::ring::{Chain, Trouble};
 use super::steering::Steering;
 use super::{Bells, Interface, QUEUE_PAIRS_MAX, VirtioConfig, VirtioCounters};
 use crate::device::Part;
@@ -78,8 +78,12 @@ pub(super) struct Model {
     /// A frame from the wire, and the pair whose receive queue it waits for, if it does.
     pub(super) frame: Vec<u8>,
     pub(super) waiting: Option<u16>,
+    /// Buffers that a frame is written to, with the bytes in each; kept for its memory.
+    pub(super) taken: Vec<(Chain, usize)>,
     /// A packet from the driver.
     pub(super) packet: Vec<u8>,
+    /// A piece of a packet that is cut; kept for its memory.
+    pub(super) segment: Vec<u8>,
     pub(super) next_sender: u16,
 }
 
@@ -189,7 +193,9 @@ impl Model {
             announce: false,
             frame: Vec::new(),
             waiting: None,
+            taken: Vec::new(),
             packet: Vec::new(),
+            segment: Vec::new(),
             next_sender: 0,
             config,
         }

@@ -1,10 +1,11 @@
 //! From the wire to the driver (VIRTIO §5.1.6.3, §5.1.6.4).
 
 use barewire_spec::virtio::feature;
-use barewire_spec::virtio::header::{DATA_VALID, Header};
+use barewire_spec::virtio::header::{self, DATA_VALID, Header};
 use barewire_spec::virtio::net::receive_queue;
 
 use super::model::Model;
+use super::queue::Queue;
 use super::ring::{Chain, Trouble, while_at};
 use crate::memory::{Hint, Iommu};
 use crate::packet::{Headers, Tags, checksum, parse};
@@ -211,39 +212,9 @@ impl Model {
                 if alone && widen(before) != u64::from(first) {
                     spoiled(HEADER_ALONE, first.into());
                 }
-                let mut writer = Writer {
-                    memory,
-                    hint: Hint::default(),
-                };
-                let mut done = writer.write(&chain, before, frame)?;
-                let mut chains = vec![(chain, before + done)];
-                while done < frame.len() {
-                    let Some(chain) = queue.take(memory)? else {
-                        break;
-                    };
-                    let count = writer.write(&chain, 0, frame.get(done..).unwrap_or_default())?;
-                    done += count;
-                    chains.push((chain, count));
-                }
-                let buffers = if before == barewire_spec::virtio::header::BYTES {
-                    u16::try_from(chains.len()).unwrap_or(u16::MAX)
-                } else {
-                    0
-                };
                 let checked = self.offloads & feature::NET_GUEST_CSUM != 0;
-                let header = Header {
-                    flags: if checked { checked_flags(frame) } else { 0 },
-                    num_buffers: buffers,
-                    ..Header::default()
-                };
-                let bytes = header.to_bytes();
-                if let Some((first, _)) = chains.first() {
-                    writer.write(first, 0, bytes.get(..before).unwrap_or_default())?;
-                }
-                for (chain, written) in chains {
-                    let written = u32::try_from(written).unwrap_or(u32::MAX);
-                    queue.give_back(memory, chain, written)?;
-                }
+                let flags = if checked { checked_flags(frame) } else { 0 };
+                fill(queue, memory, chain, before, frame, flags, &mut self.taken)?;
                 self.counters.received += 1;
                 self.counters.received_bytes += widen(frame.len());
             }
@@ -259,6 +230,50 @@ impl Model {
         }
         Ok(result)
     }
+}
+
+/// Writes a frame behind a header of `before` bytes into a buffer, and into as many others as it
+/// takes, and gives them back. `taken` holds them meanwhile.
+fn fill(
+    queue: &mut Queue,
+    memory: &Iommu,
+    chain: Chain,
+    before: usize,
+    frame: &[u8],
+    flags: u8,
+    taken: &mut Vec<(Chain, usize)>,
+) -> Result<(), Trouble> {
+    taken.clear();
+    let mut writer = Writer {
+        memory,
+        hint: Hint::default(),
+    };
+    let mut done = writer.write(&chain, before, frame)?;
+    taken.push((chain, before + done));
+    while done < frame.len() {
+        let Some(chain) = queue.take(memory)? else {
+            break;
+        };
+        let count = writer.write(&chain, 0, frame.get(done..).unwrap_or_default())?;
+        done += count;
+        taken.push((chain, count));
+    }
+    let counts = before == header::BYTES;
+    let buffers = u16::try_from(taken.len()).unwrap_or(u16::MAX);
+    let header = Header {
+        flags,
+        num_buffers: if counts { buffers } else { 0 },
+        ..Header::default()
+    };
+    let bytes = header.to_bytes();
+    if let Some((first, _)) = taken.first() {
+        writer.write(first, 0, bytes.get(..before).unwrap_or_default())?;
+    }
+    for (chain, written) in taken.drain(..) {
+        let written = u32::try_from(written).unwrap_or(u32::MAX);
+        queue.give_back(memory, chain, written)?;
+    }
+    Ok(())
 }
 
 /// What the device says about a frame's checksums (VIRTIO §5.1.6.4.1).

@@ -212,9 +212,21 @@ impl Model {
             return Ok(());
         }
         let cut = Cut::new(&header, frame, &headers, self.agreed)?;
-        let mut segment = vec![0; LONGEST];
+        let mut segment = std::mem::take(&mut self.segment);
+        segment.resize(LONGEST, 0);
+        let sent = self.send_segments(&cut, longest, &mut segment);
+        self.segment = segment;
+        sent
+    }
+
+    fn send_segments(
+        &mut self,
+        cut: &Cut,
+        longest: usize,
+        segment: &mut [u8],
+    ) -> Result<(), Spoiled> {
         for number in 0..cut.count() {
-            let length = cut.build(number, &mut segment)?;
+            let length = cut.build(number, segment)?;
             if length > longest {
                 return Err((TOO_LONG, widen(length)));
             }

@@ -6,7 +6,7 @@ use barewire::{Error, Port, PortConfig};
 use barewire_sim::nic::{Device, Nic, NicConfig};
 use barewire_sim::wire::Unplugged;
 
-use super::lab::{Hand, Lab, config, frame};
+use super::lab::{Lab, Script, config, frame};
 
 #[test]
 fn every_model_comes_up_with_its_own_kind_of_link() {
@@ -15,19 +15,19 @@ fn every_model_comes_up_with_its_own_kind_of_link() {
             device,
             ..NicConfig::default()
         };
-        let mut lab = Lab::on(nic, Hand::default(), &config()).unwrap();
+        let mut lab = Lab::on(nic, Script::default(), &config()).unwrap();
         assert_eq!(lab.port.link().unwrap().mbits, 10_000, "{device}");
-        lab.hand.offer(frame(60, 1));
+        lab.wire.send(&frame(60, 1));
         assert_eq!(lab.received(0), [frame(60, 1)], "{device}");
         lab.send(0, &[frame(60, 2)]);
-        assert_eq!(lab.hand.sent(), [frame(60, 2)], "{device}");
+        assert_eq!(lab.wire.taken(), [frame(60, 2)], "{device}");
     }
 }
 
 #[test]
 fn a_device_that_another_driver_left_running_is_taken_over() {
-    let hand = Hand::default();
-    let nic = Nic::new(NicConfig::default(), hand.clone());
+    let wire = Script::default();
+    let nic = Nic::new(NicConfig::default(), wire.clone());
     let first = Port::open(nic.function(), &config()).unwrap();
     // as if the process had been killed: nothing is stopped
     std::mem::forget(first);
@@ -44,7 +44,7 @@ fn the_mac_address_is_the_eeproms() {
             mac,
             ..NicConfig::default()
         },
-        Hand::default(),
+        Script::default(),
         &config(),
     )
     .unwrap();

@@ -27,7 +27,7 @@ fn passes(lab: &mut Lab, addresses: &[[u8; 6]]) -> Vec<bool> {
     addresses
         .iter()
         .map(|address| {
-            lab.hand.offer(to(*address));
+            lab.wire.send(&to(*address));
             !lab.received(0).is_empty()
         })
         .collect()

@@ -3,7 +3,7 @@
 use barewire::{Error, InPlace, Port, PortConfig, Verdict};
 use barewire_sim::nic::{Nic, NicConfig};
 
-use super::lab::{Hand, Lab, config, frame};
+use super::lab::{Lab, Script, config, frame};
 
 fn in_place(lab: &mut Lab) -> InPlace {
     InPlace::new(lab.rx.remove(0), lab.tx.remove(0)).unwrap()
@@ -40,13 +40,13 @@ fn frames_leave_from_where_they_came_changed_and_in_order() {
                 .map(|n| frame(60 + n as usize % 1455, n as u8))
                 .collect();
             for frame in &frames {
-                lab.hand.offer(frame.clone());
+                lab.wire.send(frame);
             }
             drain(&lab, &mut queue, most, touch);
             for frame in &mut frames {
                 touch(frame);
             }
-            assert!(lab.hand.sent() == frames, "ring {ring}, {most} a turn");
+            assert!(lab.wire.taken() == frames, "ring {ring}, {most} a turn");
             assert_eq!(queue.counters().forwarded, 700);
         }
     }
@@ -60,7 +60,7 @@ fn frames_that_the_program_drops_leave_no_gap() {
     });
     let mut queue = in_place(&mut lab);
     for n in 0..=255 {
-        lab.hand.offer(frame(60, n));
+        lab.wire.send(&frame(60, n));
     }
     drain(&lab, &mut queue, 32, |frame| {
         if frame[5].is_multiple_of(3) {
@@ -69,7 +69,7 @@ fn frames_that_the_program_drops_leave_no_gap() {
             Verdict::Send
         }
     });
-    let sent: Vec<_> = lab.hand.sent().iter().map(|frame| frame[5]).collect();
+    let sent: Vec<_> = lab.wire.taken().iter().map(|frame| frame[5]).collect();
     let expected: Vec<_> = (0..=255).filter(|n: &u8| !n.is_multiple_of(3)).collect();
     assert_eq!(sent, expected);
     let counters = queue.counters();
@@ -85,10 +85,10 @@ fn frames_larger_than_a_buffer_are_dropped_whole_and_counted() {
     let mut queue = in_place(&mut lab);
     for n in 0..90 {
         let len = [60, 2048, 2049, 9000, 1514][usize::from(n) % 5];
-        lab.hand.offer(frame(len, n));
+        lab.wire.send(&frame(len, n));
     }
     drain(&lab, &mut queue, 7, |_| Verdict::Send);
-    let sent: Vec<_> = lab.hand.sent().iter().map(Vec::len).collect();
+    let sent: Vec<_> = lab.wire.taken().iter().map(Vec::len).collect();
     assert_eq!(sent, [60, 2048, 1514].repeat(18));
     let counters = queue.counters();
     assert_eq!((counters.forwarded, counters.malformed), (54, 36));
@@ -107,18 +107,18 @@ fn a_frame_crosses_from_one_port_to_another() {
     let mut queue = InPlace::new(from.rx.remove(0), to.tx.remove(1)).unwrap();
     for round in 0..4 {
         for n in 0..=255 {
-            from.hand.offer(frame(60, n));
+            from.wire.send(&frame(60, n));
         }
         for _ in 0..100 {
             from.settle();
             queue.forward(16, touch).unwrap();
             to.settle();
         }
-        let sent: Vec<_> = to.hand.sent().iter().map(|frame| frame[5]).collect();
+        let sent: Vec<_> = to.wire.taken().iter().map(|frame| frame[5]).collect();
         let expected: Vec<_> = (1..=255).chain([0]).collect();
         assert_eq!(sent, expected, "round {round}");
     }
-    assert!(from.hand.sent().is_empty());
+    assert!(from.wire.taken().is_empty());
 }
 
 #[test]
@@ -129,7 +129,7 @@ fn a_slow_transmitter_holds_the_receiver_up_and_nothing_is_lost() {
     });
     let mut queue = in_place(&mut lab);
     for n in 0..200 {
-        lab.hand.offer(frame(60, n));
+        lab.wire.send(&frame(60, n));
     }
     // one step of the device at a time
     for _ in 0..2000 {
@@ -137,7 +137,7 @@ fn a_slow_transmitter_holds_the_receiver_up_and_nothing_is_lost() {
         queue.forward(64, |_| Verdict::Send).unwrap();
     }
     lab.settle();
-    let sent: Vec<_> = lab.hand.sent().iter().map(|frame| frame[5]).collect();
+    let sent: Vec<_> = lab.wire.taken().iter().map(|frame| frame[5]).collect();
     assert_eq!(sent, (0..200).collect::<Vec<_>>());
     assert_eq!(lab.port.statistics().unwrap().rx_dropped, 0);
 }
@@ -147,7 +147,7 @@ fn a_panicking_program_loses_no_frame() {
     let mut lab = Lab::new(&config());
     let mut queue = in_place(&mut lab);
     for n in 0..10 {
-        lab.hand.offer(frame(60, n));
+        lab.wire.send(&frame(60, n));
     }
     lab.settle();
     let mut seen = 0;
@@ -160,13 +160,13 @@ fn a_panicking_program_loses_no_frame() {
     }));
     assert!(result.is_err());
     drain(&lab, &mut queue, 32, |_| Verdict::Send);
-    let sent: Vec<_> = lab.hand.sent().iter().map(|frame| frame[5]).collect();
+    let sent: Vec<_> = lab.wire.taken().iter().map(|frame| frame[5]).collect();
     assert_eq!(sent, (0..10).collect::<Vec<_>>());
 }
 
 #[test]
 fn it_stops_with_its_port_and_gives_everything_back() {
-    let nic = Nic::new(NicConfig::default(), Hand::default());
+    let nic = Nic::new(NicConfig::default(), Script::default());
     for stop_first in [true, false] {
         let mut port = Port::open(nic.function(), &config()).unwrap();
         let (rx, tx) = (port.take_rx(0).unwrap(), port.take_tx(0).unwrap());

@@ -35,7 +35,7 @@ fn signalled(event: &impl AsFd) -> bool {
 #[test]
 fn an_armed_queue_is_signalled_once_and_then_no_more() {
     let mut lab = Lab::new(&interrupting());
-    lab.hand.offer(frame(60, 1));
+    lab.wire.send(&frame(60, 1));
     lab.settle();
     assert!(!signalled(&lab.rx[0]), "it was not asked to");
     assert_eq!(lab.received(0).len(), 1);
@@ -43,13 +43,13 @@ fn an_armed_queue_is_signalled_once_and_then_no_more() {
         assert!(lab.rx[0].arm().unwrap());
         lab.settle();
         assert!(!signalled(&lab.rx[0]), "the frame had been polled");
-        lab.hand.offer(frame(60, seed));
+        lab.wire.send(&frame(60, seed));
         lab.settle();
         assert!(signalled(&lab.rx[0]));
         assert_eq!(lab.received(0).len(), 1);
     }
     // under load it is polled, and the device keeps quiet
-    lab.hand.offer(frame(60, 6));
+    lab.wire.send(&frame(60, 6));
     lab.settle();
     assert!(!lab.rx[0].arm().unwrap(), "a frame is there already");
     assert_eq!(lab.received(0).len(), 1);
@@ -59,7 +59,7 @@ fn an_armed_queue_is_signalled_once_and_then_no_more() {
 fn a_frame_that_came_before_the_arming_is_not_slept_over() {
     let mut lab = Lab::new(&interrupting());
     for seed in 0..100 {
-        lab.hand.offer(frame(60, seed));
+        lab.wire.send(&frame(60, seed));
         lab.settle();
         // the frame is in the ring, and nobody has looked since
         assert!(!lab.rx[0].arm().unwrap());
@@ -79,7 +79,7 @@ fn nobody_sleeps_while_the_device_has_no_buffer_to_receive_into() {
     // the program keeps what comes until the pool is empty
     let mut kept = Batch::new(buffers);
     for seed in 0..64 {
-        lab.hand.offer(frame(60, seed));
+        lab.wire.send(&frame(60, seed));
     }
     for _ in 0..8 {
         lab.settle();
@@ -95,7 +95,7 @@ fn nobody_sleeps_while_the_device_has_no_buffer_to_receive_into() {
         kept.clear();
     }
     assert!(lab.rx[0].arm().unwrap());
-    lab.hand.offer(frame(60, 100));
+    lab.wire.send(&frame(60, 100));
     lab.settle();
     assert!(signalled(&lab.rx[0]));
 }
@@ -119,7 +119,7 @@ fn every_queue_has_an_event_of_its_own() {
     hashed[14..34].copy_from_slice(&[
         0x45, 0, 0, 46, 0, 0, 0, 0, 64, 17, 0, 0, 10, 0, 0, 1, 10, 0, 0, 2,
     ]);
-    lab.hand.offer(hashed);
+    lab.wire.send(&hashed);
     lab.settle();
     let which: Vec<_> = lab.rx.iter().map(signalled).collect();
     assert_eq!(which, [false, false, false, true, false]);
@@ -139,7 +139,7 @@ fn all_vectors_that_the_device_has_can_be_used_and_no_more() {
     for rx in &mut lab.rx {
         assert!(rx.arm().unwrap());
     }
-    lab.hand.offer(frame(60, 0));
+    lab.wire.send(&frame(60, 0));
     lab.settle();
     let signalled = lab.rx.iter().filter(|rx| signalled(*rx)).count();
     assert_eq!(signalled, 1);
@@ -159,7 +159,7 @@ fn moderation_lets_a_queue_interrupt_so_often_and_no_more_often() {
     // one frame every 50 µs for 20 ms
     for seed in 0..200u8 {
         let _ = lab.rx[0].arm().unwrap();
-        lab.hand.offer(frame(60, seed));
+        lab.wire.send(&frame(60, seed));
         lab.nic.run_for(Duration::from_micros(50));
         signals += u32::from(signalled(&lab.rx[0]));
         lab.rx[0].receive(&mut Batch::new(32)).unwrap();
@@ -196,7 +196,7 @@ fn a_link_that_changes_is_an_event() {
 #[test]
 fn a_port_without_interrupts_says_so_and_its_descriptor_stays_quiet() {
     let mut lab = Lab::new(&config());
-    lab.hand.offer(frame(60, 0));
+    lab.wire.send(&frame(60, 0));
     lab.settle();
     assert!(matches!(lab.rx[0].arm(), Err(Error::NoInterrupts { .. })));
     assert!(matches!(

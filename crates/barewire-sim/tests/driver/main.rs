@@ -8,6 +8,8 @@ mod filters;
 mod in_place;
 mod interrupts;
 mod lab;
+#[path = "../port_lab/mod.rs"]
+mod port_lab;
 mod queues;
 mod sizes;
 mod teardown;

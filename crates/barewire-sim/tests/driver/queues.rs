@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use barewire::{Batch, PortConfig, Rss};
 use barewire_sim::runner::Runner;
 
-use super::lab::{Hand, Lab, config, frame};
+use super::lab::{Lab, Script, config, frame};
 
 /// An IPv4/UDP frame of a flow.
 fn flow(n: u16) -> Vec<u8> {
@@ -39,7 +39,7 @@ fn every_number_of_queues_opens_and_sends() {
             lab.tx[queue].send(&mut batch).unwrap();
         }
         lab.settle();
-        let mut seeds: Vec<_> = lab.hand.sent().iter().map(|frame| frame[5]).collect();
+        let mut seeds: Vec<_> = lab.wire.taken().iter().map(|frame| frame[5]).collect();
         seeds.sort_unstable();
         let all: Vec<_> = (0..queues).map(|queue| queue as u8).collect();
         assert_eq!(seeds, all, "{queues} queues");
@@ -56,7 +56,7 @@ fn rss_keeps_a_flow_on_one_queue_and_spreads_many() {
         let mut lab = Lab::new(&config);
         for _ in 0..2 {
             for n in 0..256 {
-                lab.hand.offer(flow(n));
+                lab.wire.send(&flow(n));
             }
         }
         let mut where_to: HashMap<Vec<u8>, usize> = HashMap::new();
@@ -86,7 +86,7 @@ fn an_rss_table_of_ones_own_sends_all_to_one_queue() {
         ..config()
     });
     for n in 0..50 {
-        lab.hand.offer(flow(n));
+        lab.wire.send(&flow(n));
     }
     assert_eq!(lab.received(2).len(), 50);
 }
@@ -104,7 +104,7 @@ fn an_rss_table_beyond_the_queues_is_refused() {
     };
     let error = Lab::on(
         barewire_sim::nic::NicConfig::default(),
-        Hand::default(),
+        Script::default(),
         &config,
     )
     .err();
@@ -129,8 +129,8 @@ fn a_symmetric_key_keeps_both_directions_together() {
         back[30..34].copy_from_slice(&there[26..30]);
         back[34..36].copy_from_slice(&there[36..38]);
         back[36..38].copy_from_slice(&there[34..36]);
-        lab.hand.offer(there);
-        lab.hand.offer(back);
+        lab.wire.send(&there);
+        lab.wire.send(&back);
     }
     for queue in 0..8 {
         let frames = lab.received(queue);
@@ -190,7 +190,7 @@ fn queues_run_in_threads_of_their_own_without_a_lock() {
         std::thread::yield_now();
     }
     runner.stop();
-    let sent = lab.hand.sent();
+    let sent = lab.wire.taken();
     assert_eq!(sent.len(), 2 * per_queue);
     for seed in 0..2 {
         assert_eq!(

@@ -16,7 +16,7 @@ fn frames_of_every_edge_size_arrive_whole() {
         ..config()
     });
     for len in EDGES.into_iter().filter(|len| *len <= 9724) {
-        lab.hand.offer(frame(len, 7));
+        lab.wire.send(&frame(len, 7));
         let received = lab.received(0);
         assert_eq!(received.len(), 1, "{len} bytes");
         assert_eq!(received[0], frame(len, 7), "{len} bytes");
@@ -27,9 +27,9 @@ fn frames_of_every_edge_size_arrive_whole() {
 fn a_byte_more_than_the_limit_is_dropped_by_the_device_and_counted() {
     for (mtu, longest) in [(1500, 1514), (1501, 1515), (9710, 9724), (68, 82)] {
         let mut lab = Lab::new(&PortConfig { mtu, ..config() });
-        lab.hand.offer(frame(longest, 1));
-        lab.hand.offer(frame(longest + 1, 2));
-        lab.hand.offer(frame(60, 3));
+        lab.wire.send(&frame(longest, 1));
+        lab.wire.send(&frame(longest + 1, 2));
+        lab.wire.send(&frame(60, 3));
         assert_eq!(
             lab.received(0),
             [frame(longest, 1), frame(60, 3)],
@@ -52,8 +52,8 @@ fn a_tagged_frame_may_be_four_bytes_longer() {
         frame[12..16].copy_from_slice(&[0x81, 0, 0, 5]);
         frame
     };
-    lab.hand.offer(tagged(1518));
-    lab.hand.offer(tagged(1519));
+    lab.wire.send(&tagged(1518));
+    lab.wire.send(&tagged(1519));
     assert_eq!(lab.received(0), [tagged(1518)]);
 }
 
@@ -67,11 +67,11 @@ fn frames_of_every_edge_size_are_sent_whole_and_short_ones_padded() {
         lab.send(0, &[frame(len, 9)]);
         let mut padded = frame(len, 9);
         padded.resize(60, 0);
-        assert_eq!(lab.hand.sent(), [padded], "{len} bytes");
+        assert_eq!(lab.wire.taken(), [padded], "{len} bytes");
     }
     for len in [60, 64, 1514, 2048] {
         lab.send(0, &[frame(len, 9)]);
-        assert_eq!(lab.hand.sent(), [frame(len, 9)], "{len} bytes");
+        assert_eq!(lab.wire.taken(), [frame(len, 9)], "{len} bytes");
     }
 }
 
@@ -89,19 +89,19 @@ fn frames_of_several_buffers_are_forwarded_whole() {
         let mut sent = Vec::new();
         for n in 0..200u8 {
             let len = EDGES[usize::from(n) % 11];
-            lab.hand.offer(frame(len, n));
+            lab.wire.send(&frame(len, n));
             expected.push(frame(len, n));
             lab.settle();
             lab.rx[0].receive(&mut batch).unwrap();
             lab.tx[0].send(&mut batch).unwrap();
             lab.settle();
-            sent.extend(lab.hand.sent());
+            sent.extend(lab.wire.taken());
         }
         while sent.len() < expected.len() {
             let received = lab.rx[0].receive(&mut batch).unwrap();
             let given = lab.tx[0].send(&mut batch).unwrap();
             lab.settle();
-            let fresh = lab.hand.sent();
+            let fresh = lab.wire.taken();
             assert!(
                 received + given + fresh.len() > 0,
                 "stuck at {} of 200",
@@ -132,7 +132,7 @@ fn frames_the_device_cannot_send_are_refused_and_counted() {
     lab.send(0, &mixed);
     let mut padded = good.clone();
     padded[0].resize(60, 0);
-    assert_eq!(lab.hand.sent(), padded);
+    assert_eq!(lab.wire.taken(), padded);
     assert_eq!(lab.tx[0].counters().refused, 3);
 }
 
@@ -157,7 +157,7 @@ fn every_ring_size_wraps_many_times_in_order() {
         while sent.len() < total {
             for _ in 0..50 {
                 if offered < total {
-                    lab.hand.offer(stamp(offered));
+                    lab.wire.send(&stamp(offered));
                     offered += 1;
                 }
             }
@@ -165,7 +165,7 @@ fn every_ring_size_wraps_many_times_in_order() {
             lab.rx[0].receive(&mut batch).unwrap();
             lab.tx[0].send(&mut batch).unwrap();
             lab.settle();
-            sent.extend(lab.hand.sent());
+            sent.extend(lab.wire.taken());
         }
         assert!(
             sent.iter().enumerate().all(|(n, frame)| *frame == stamp(n)),
@@ -195,7 +195,7 @@ fn small_buffers_carry_jumbo_frames_in_ten_pieces() {
         pool: Some(pool),
         ..config()
     });
-    lab.hand.offer(frame(9724, 1));
+    lab.wire.send(&frame(9724, 1));
     lab.settle();
     let mut batch = Batch::new(1);
     assert_eq!(lab.rx[0].receive(&mut batch).unwrap(), 1);
@@ -209,7 +209,7 @@ fn without_crc_strip_the_fcs_is_delivered() {
         crc_strip: false,
         ..config()
     });
-    lab.hand.offer(frame(60, 1));
+    lab.wire.send(&frame(60, 1));
     let received = lab.received(0);
     assert_eq!(received[0].len(), 64);
     assert_eq!(received[0][..60], frame(60, 1));

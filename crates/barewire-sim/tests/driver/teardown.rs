@@ -25,7 +25,7 @@ fn whatever_is_dropped_first_every_buffer_comes_back() {
         });
         let mut batch = Batch::new(32);
         for n in 0..150 {
-            lab.hand.offer(frame(60, n));
+            lab.wire.send(&frame(60, n));
         }
         for _ in 0..3 {
             lab.settle();
@@ -56,10 +56,10 @@ fn whatever_is_dropped_first_every_buffer_comes_back() {
 fn a_stopped_port_writes_no_memory() {
     let mut lab = Lab::new(&config());
     lab.port.stop().unwrap();
-    lab.hand.offer(frame(60, 1));
+    lab.wire.send(&frame(60, 1));
     lab.settle();
     assert_eq!(
-        lab.hand.left(),
+        lab.wire.waiting(),
         1,
         "a quiet device takes nothing from the wire"
     );
@@ -127,7 +127,7 @@ fn statistics_accumulate_beyond_the_devices_registers() {
     let mut lab = Lab::new(&config());
     for round in 1..=3u64 {
         for n in 0..10 {
-            lab.hand.offer(frame(60, n));
+            lab.wire.send(&frame(60, n));
         }
         assert_eq!(lab.received(0).len(), 10);
         let statistics = lab.port.statistics().unwrap();

@@ -9,7 +9,7 @@ use barewire::{
 use barewire_sim::nic::{Nic, NicConfig, NicFunction};
 use barewire_sim::wire::Unplugged;
 
-use super::lab::{Hand, Lab, config, frame};
+use super::lab::{Lab, Script, config, frame};
 
 #[test]
 fn an_empty_pool_holds_frames_up_and_loses_none() {
@@ -24,7 +24,7 @@ fn an_empty_pool_holds_frames_up_and_loses_none() {
         ..config()
     });
     for n in 0..200 {
-        lab.hand.offer(frame(60, n));
+        lab.wire.send(&frame(60, n));
     }
     // the program keeps all it gets: the ring runs dry
     let mut kept = Vec::new();
@@ -52,7 +52,7 @@ fn with_drop_enable_frames_without_descriptors_are_dropped_and_counted() {
         ..config()
     });
     for n in 0..200 {
-        lab.hand.offer(frame(60, n));
+        lab.wire.send(&frame(60, n));
     }
     lab.settle();
     let received = lab.received(0).len() as u64;
@@ -63,15 +63,15 @@ fn with_drop_enable_frames_without_descriptors_are_dropped_and_counted() {
 
 #[test]
 fn a_full_packet_buffer_misses_frames_and_counts_them() {
-    let mut hand = Hand::default();
-    hand.pushy = true;
+    let wire = Script::default();
+    wire.insist();
     let nic = NicConfig {
         rx_packet_buffer: 16 * 1024,
         ..NicConfig::default()
     };
     let mut lab = Lab::on(
         nic,
-        hand,
+        wire,
         &PortConfig {
             rx_ring: 64,
             ..config()
@@ -79,7 +79,7 @@ fn a_full_packet_buffer_misses_frames_and_counts_them() {
     )
     .unwrap();
     for n in 0..255 {
-        lab.hand.offer(frame(1000, n));
+        lab.wire.send(&frame(1000, n));
     }
     lab.settle();
     let received = lab.received(0).len() as u64;
@@ -108,7 +108,7 @@ fn a_full_transmit_ring_leaves_frames_in_the_batch() {
     lab.settle();
     lab.tx[0].send(&mut batch).unwrap();
     lab.settle();
-    let sent: Vec<_> = lab.hand.sent().iter().map(|frame| frame[5]).collect();
+    let sent: Vec<_> = lab.wire.taken().iter().map(|frame| frame[5]).collect();
     assert_eq!(sent, (0..100).collect::<Vec<_>>());
 }
 
@@ -125,7 +125,7 @@ fn pools_of_two_ports_meet_on_one_transmit_queue() {
         first.tx[0].send(&mut batch).unwrap();
         first.settle();
     }
-    assert_eq!(first.hand.sent().len(), 100);
+    assert_eq!(first.wire.taken().len(), 100);
     drop((batch, first));
     let after = pools.each_ref().map(Pool::free);
     assert_eq!(after[1], free[1]);

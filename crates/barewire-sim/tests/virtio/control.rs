@@ -32,7 +32,7 @@ fn frames_for_others_come_only_when_asked_for() {
         let (own, other) = (lab.port.mac_address(), [2, 9, 9, 9, 9, 9]);
         let (group, second) = ([1, 0, 0x5e, 0, 0, 1], [1, 0, 0x5e, 0, 0, 2]);
         let comes = |lab: &mut Lab, address| {
-            lab.hand.offer(to(address, 1));
+            lab.wire.send(&to(address, 1));
             !lab.received(0).is_empty()
         };
         let seen = |lab: &mut Lab| [own, [0xff; 6], other, group, second].map(|it| comes(lab, it));
@@ -87,7 +87,7 @@ fn only_the_vlans_that_were_asked_for_come() {
         let mut lab = Lab::new(&config);
         let frames = [frame(60, 1), tagged(7), tagged(8), tagged(4095)];
         let come = frames.map(|frame| {
-            lab.hand.offer(frame);
+            lab.wire.send(&frame);
             !lab.received(0).is_empty()
         });
         assert_eq!(come, expected);
@@ -101,7 +101,7 @@ fn a_device_without_control_queue_works_and_says_what_it_cannot() {
         ..VirtioConfig::default()
     };
     let mut lab = Lab::on(device, &config()).unwrap();
-    lab.hand.offer(frame(60, 1));
+    lab.wire.send(&frame(60, 1));
     assert_eq!(lab.received(0).len(), 1);
     let error = lab.port.set_promiscuous(true, true).unwrap_err();
     assert!(matches!(error, Error::Config { .. }), "{error}");

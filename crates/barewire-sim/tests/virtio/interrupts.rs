@@ -34,14 +34,14 @@ fn an_armed_queue_is_signalled_once_a_frame_is_there() {
         let mut lab = Lab::on(device, &waiting()).unwrap();
         for round in 0..70 {
             assert!(!lab.rx[0].wait(now).unwrap(), "{features:#x}");
-            lab.hand.offer(frame(60, round));
+            lab.wire.send(&frame(60, round));
             lab.settle();
             assert!(lab.rx[0].wait(now).unwrap(), "{features:#x}");
             assert_eq!(lab.received(0).len(), 1);
             // frames that are polled for do not interrupt
             let before = lab.nic.counters().interrupts;
             for _ in 0..3 {
-                lab.hand.offer(frame(60, round));
+                lab.wire.send(&frame(60, round));
                 assert_eq!(lab.received(0).len(), 1);
             }
             assert!(lab.nic.counters().interrupts <= before + 1, "{features:#x}");

@@ -7,5 +7,7 @@ mod control;
 mod interrupts;
 mod lab;
 mod offloads;
+#[path = "../port_lab/mod.rs"]
+mod port_lab;
 mod traffic;
 mod trouble;

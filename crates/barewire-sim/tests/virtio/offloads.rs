@@ -85,7 +85,7 @@ fn checksums_are_finished_by_the_device_or_on_the_way() {
         assert_eq!(does.transmit_checksum, offloads.transmit_checksum);
         assert_eq!(does.segmentation, offloads.segmentation);
         assert_eq!(send(&mut lab, &tcp(100), offload), 1);
-        let sent = lab.hand.sent();
+        let sent = lab.wire.taken();
         assert!(is_right(&sent[0]));
         assert_eq!(sent[0][54..], tcp(100)[54..]);
     }
@@ -112,14 +112,14 @@ fn segments_are_cut_by_the_device_or_refused() {
         };
         let mut lab = Lab::on(device, &config).unwrap();
         assert_eq!(send(&mut lab, &tcp(1900), offload), 1);
-        let sent = lab.hand.sent();
+        let sent = lab.wire.taken();
         assert_eq!(sent.len(), 5);
         assert!(sent.iter().all(|frame| is_right(frame)));
     }
     let mut lab = Lab::new(&config());
     assert_eq!(send(&mut lab, &tcp(1900), offload), 0);
     assert_eq!(lab.tx[0].counters().refused, 1);
-    assert!(lab.hand.sent().is_empty());
+    assert!(lab.wire.taken().is_empty());
 }
 
 #[test]
@@ -134,7 +134,7 @@ fn notes_on_received_frames_come_only_when_asked_for() {
         let checksum = !sum(&good[34..], 0);
         good[50..52].copy_from_slice(&checksum.to_be_bytes());
         assert!(is_right(&good));
-        lab.hand.offer(good.clone());
+        lab.wire.send(&good);
         let received = lab.received_with(0);
         assert_eq!(received[0].0, good);
         if offloads == ALL {
@@ -144,13 +144,13 @@ fn notes_on_received_frames_come_only_when_asked_for() {
         }
         // what was verified is sent on as it is
         let mut batch = Batch::new(1);
-        lab.hand.offer(good.clone());
+        lab.wire.send(&good);
         while batch.is_empty() {
             lab.settle();
             lab.rx[0].receive(&mut batch).unwrap();
         }
         lab.tx[0].send(&mut batch).unwrap();
         lab.settle();
-        assert_eq!(lab.hand.sent(), [good]);
+        assert_eq!(lab.wire.taken(), [good]);
     }
 }

@@ -18,7 +18,7 @@ fn frames_come_and_go_over_every_kind_of_device() {
                 .map(|n| frame(60 + usize::from(n) * 70, round ^ n))
                 .collect();
             for frame in &frames {
-                lab.hand.offer(frame.clone());
+                lab.wire.send(frame);
             }
             let mut received = lab.received(0);
             received.sort();
@@ -27,7 +27,7 @@ fn frames_come_and_go_over_every_kind_of_device() {
             assert!(received == sorted, "{kind}: other frames came");
             lab.send(0, &frames);
             // a device that is not bound to the order sends as it likes
-            let mut sent = lab.hand.sent();
+            let mut sent = lab.wire.taken();
             if shuffled {
                 sent.sort();
                 assert!(sent == sorted, "{kind}: other frames left");
@@ -57,7 +57,7 @@ fn large_frames_lie_in_several_buffers_or_in_large_ones() {
         };
         let mut lab = Lab::on(device, &config).unwrap();
         for round in 0..50 {
-            lab.hand.offer(frame(9014, round));
+            lab.wire.send(&frame(9014, round));
             let mut received = lab.rx[0].pool().free();
             assert!(received > 0);
             let frames = lab.received(0);
@@ -88,7 +88,7 @@ fn frames_of_several_buffers_are_sent_as_one() {
         let mut lab = Lab::on(device, &config).unwrap();
         let mut batch = barewire::Batch::new(4);
         for round in 0..100 {
-            lab.hand.offer(frame(7000, round));
+            lab.wire.send(&frame(7000, round));
             while batch.is_empty() {
                 lab.settle();
                 lab.rx[0].receive(&mut batch).unwrap();
@@ -97,7 +97,7 @@ fn frames_of_several_buffers_are_sent_as_one() {
                 lab.tx[0].send(&mut batch).unwrap();
                 lab.settle();
             }
-            assert_eq!(lab.hand.sent(), [frame(7000, round)]);
+            assert_eq!(lab.wire.taken(), [frame(7000, round)]);
         }
     }
 }
@@ -116,10 +116,10 @@ fn rings_are_as_large_as_the_device_lets_them() {
         };
         let mut lab = Lab::on(device, &config).unwrap();
         for round in 0..50 {
-            lab.hand.offer(frame(100, round));
+            lab.wire.send(&frame(100, round));
             assert_eq!(lab.received(0), [frame(100, round)]);
             lab.send(0, &[frame(200, round)]);
-            assert_eq!(lab.hand.sent(), [frame(200, round)]);
+            assert_eq!(lab.wire.taken(), [frame(200, round)]);
         }
     }
 }
@@ -163,7 +163,7 @@ fn several_queues_share_the_frames() {
         };
         let mut lab = Lab::on(several(features), &config).unwrap();
         for number in 0..64 {
-            lab.hand.offer(flow(number));
+            lab.wire.send(&flow(number));
         }
         let counts: Vec<_> = (0..4).map(|queue| lab.received(queue).len()).collect();
         assert_eq!(counts.iter().sum::<usize>(), 64);
@@ -173,7 +173,7 @@ fn several_queues_share_the_frames() {
         for queue in 0..4 {
             lab.send(queue, &[frame(100, queue as u8)]);
         }
-        assert_eq!(lab.hand.sent().len(), 4);
+        assert_eq!(lab.wire.taken().len(), 4);
     }
 }
 
@@ -190,7 +190,7 @@ fn rss_obeys_its_table() {
     };
     let mut lab = Lab::on(several(f::NET_MQ | f::NET_RSS), &config).unwrap();
     for number in 0..16 {
-        lab.hand.offer(flow(number));
+        lab.wire.send(&flow(number));
     }
     let counts = [lab.received(0).len(), lab.received(1).len()];
     assert_eq!(counts, [0, 16], "{:?}", lab.nic.counters());

@@ -54,7 +54,7 @@ fn a_device_that_needs_a_reset_is_reported() {
 #[test]
 fn queues_of_a_stopped_port_say_so() {
     let mut lab = Lab::new(&config());
-    lab.hand.offer(frame(60, 1));
+    lab.wire.send(&frame(60, 1));
     lab.settle();
     lab.port.stop().unwrap();
     lab.port.stop().unwrap();
@@ -82,7 +82,7 @@ fn buffers_come_home_when_all_is_dropped() {
         };
         let mut lab = Lab::on(device, &config).unwrap();
         for n in 0..10 {
-            lab.hand.offer(frame(60, n));
+            lab.wire.send(&frame(60, n));
         }
         lab.send(0, &[frame(60, 1)]);
         // one queue goes first: its buffers stay the device's until it is stopped
@@ -109,7 +109,7 @@ fn a_pool_that_is_empty_is_survived() {
     let mut lab = Lab::on(VirtioConfig::default(), &config).unwrap();
     let mut kept = Vec::new();
     for n in 0..64 {
-        lab.hand.offer(frame(60, n));
+        lab.wire.send(&frame(60, n));
         let mut batch = Batch::new(8);
         lab.settle();
         lab.rx[0].receive(&mut batch).unwrap();
@@ -118,7 +118,7 @@ fn a_pool_that_is_empty_is_survived() {
     assert!(lab.rx[0].counters().starved > 0);
     assert_eq!(kept.iter().map(Batch::len).sum::<usize>(), 64);
     kept.clear();
-    lab.hand.offer(frame(60, 99));
+    lab.wire.send(&frame(60, 99));
     assert_eq!(lab.received(0), [frame(60, 99)]);
 }
 
@@ -139,7 +139,7 @@ fn a_full_ring_takes_frames_again_when_there_is_room() {
     lab.settle();
     assert_eq!(lab.tx[0].send(&mut batch).unwrap(), 144);
     lab.settle();
-    assert_eq!(lab.hand.sent().len(), 400);
+    assert_eq!(lab.wire.taken().len(), 400);
 }
 
 #[test]
@@ -164,7 +164,7 @@ fn frames_of_many_pools_are_sent_and_go_home() {
     assert_eq!(lab.tx[0].reclaim(), 64);
     drop(batch);
     assert!(pools.iter().all(|pool| pool.free() == 4));
-    assert_eq!(lab.hand.sent().len(), 64);
+    assert_eq!(lab.wire.taken().len(), 64);
 }
 
 #[test]

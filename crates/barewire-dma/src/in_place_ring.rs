@@ -101,7 +101,8 @@ impl<F: InPlaceFormat> InPlaceRing<F> {
     ///
     /// # Errors
     /// As [`DmaRegion::allocate`], [`DescriptorRing::new`] and [`Domain::map`] say, and
-    /// [`DmaError::Range`] when the pool has too few buffers.
+    /// [`DmaError::Range`] when the pool has too few buffers, or `lens` are none or the shortest of
+    /// them is more than a buffer takes.
     pub fn new(
         [receiver, transmitter]: [&Domain; 2],
         count: usize,
@@ -114,6 +115,14 @@ impl<F: InPlaceFormat> InPlaceRing<F> {
         } else {
             Pages::Ordinary
         };
+        let (shortest, longest) = (*lens.start(), (*lens.end()).min(pool.data_room()));
+        let Some(span) = longest.checked_sub(shortest) else {
+            return Err(DmaError::Range {
+                what: "shortest frame",
+                value: usize::from(shortest),
+                allowed: "at most the longest, and what a buffer takes",
+            });
+        };
         let bytes = head_at(count) + 8;
         let region = DmaRegion::allocate(bytes, pages)?;
         let memory = transmitter.map(&region)?;
@@ -122,10 +131,8 @@ impl<F: InPlaceFormat> InPlaceRing<F> {
             ring: DescriptorRing::new(receiver.map(&region)?, 0, count)?,
             format,
             template: Template::new(pool.headroom()),
-            shortest: *lens.start(),
-            span: (*lens.end())
-                .min(pool.data_room())
-                .saturating_sub(*lens.start()),
+            shortest,
+            span,
             dropping: false,
             apart: false,
             receiver: Attached::new(pool, receiver)?,

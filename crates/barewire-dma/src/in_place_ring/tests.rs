@@ -121,3 +121,30 @@ fn what_is_no_frame_that_can_be_sent_is_skipped_in_place() {
     let sent: Vec<_> = (0..7).map(|n| shared.second(n)).collect();
     assert_eq!(sent, [60 << 4, 0, 0, 60 << 4, 0, 0, 60 << 4]);
 }
+
+#[test]
+fn no_frame_is_handed_out_that_is_longer_than_a_buffer() {
+    #[derive(Debug)]
+    struct Direct;
+    impl DmaMap for Direct {
+        fn map(&self, region: &Arc<DmaRegion>) -> Result<Layout, DmaError> {
+            Ok(Layout::Linear(Iova::new(region.address().get() as u64)))
+        }
+        fn unmap(&self, _: &Arc<DmaRegion>, _: &Layout) {}
+    }
+    let domain = Domain::new(Arc::new(Direct));
+    let pool = pool();
+    let made = |lens| InPlaceRing::new([&domain, &domain], 32, &pool, &lens, Format);
+    let mut ring = made(64..=200).unwrap();
+    fill_in_place(&ring, 0, 65 << 32 | GOOD);
+    let turned = ring.turn(1, |_| Verdict::Send, |_| {});
+    assert_eq!((turned.descriptors, turned.unfit), (1, 1));
+    drop(ring);
+    // the shortest frame would not fit
+    assert!(matches!(made(65..=200), Err(DmaError::Range { .. })));
+    assert!(matches!(
+        made(RangeInclusive::new(2, 1)),
+        Err(DmaError::Range { .. })
+    ));
+    assert_eq!(pool.free(), 64);
+}

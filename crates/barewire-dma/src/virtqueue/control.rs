@@ -29,7 +29,7 @@ impl<Q: Virtqueue> VirtControl<Q> {
     /// [`DmaError::Range`] unless `size` is a power of two from 2 to 32,768.
     pub fn plan(size: u16, features: QueueFeatures) -> Result<QueuePlan<Q>, DmaError> {
         // the slots together hold the command and, behind it, the answer
-        let slot = (COMMAND + 64) / usize::from(size).max(1);
+        let slot = (COMMAND + 64).div_ceil(usize::from(size).max(1));
         QueuePlan::new(size, features, slot.next_multiple_of(16))
     }
 
@@ -97,5 +97,48 @@ impl<Q: Virtqueue> VirtControl<Q> {
         let at = self.memory.slot(0) + COMMAND / 8;
         let [answer, ..] = load(words, at, Ordering::Relaxed).to_le_bytes();
         Ok(Some(answer))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{DmaMap, DmaRegion, Domain, Iova, Layout, Packed, Pages, Split};
+
+    #[derive(Debug)]
+    struct Direct;
+
+    impl DmaMap for Direct {
+        fn map(&self, region: &Arc<DmaRegion>) -> Result<Layout, DmaError> {
+            Ok(Layout::Linear(Iova::new(region.address().get() as u64)))
+        }
+        fn unmap(&self, _: &Arc<DmaRegion>, _: &Layout) {}
+    }
+
+    fn the_longest_command_and_its_answer_have_room<Q: Virtqueue>() {
+        for size in (1..16).map(|bits| 1 << bits) {
+            let plan = VirtControl::<Q>::plan(size, QueueFeatures::default()).unwrap();
+            let region = DmaRegion::allocate(plan.bytes(), Pages::Ordinary).unwrap();
+            let domain = Domain::new(Arc::new(Direct));
+            let mapping = domain.map(&region).unwrap();
+            let mut control = VirtControl::new(plan, mapping, 0).unwrap();
+            let data = [7; COMMAND - 2];
+            assert!(control.command([&[1, 2], &data]).is_some());
+            let first = control.memory().slot(0);
+            let words = &control.memory().words()[first..];
+            let last = words[COMMAND / 8 - 1].load(Ordering::Relaxed);
+            assert_eq!(last.to_le_bytes(), [7; 8], "{size}");
+            // what is outside the queue's own memory would read as 0, which says that it was done
+            let answer = words
+                .get(COMMAND / 8)
+                .map(|word| word.load(Ordering::Relaxed));
+            assert_eq!(answer.map(u64::from_le), Some(UNANSWERED.into()), "{size}");
+        }
+    }
+
+    #[test]
+    fn a_command_and_its_answer_have_room_in_a_queue_of_any_size() {
+        the_longest_command_and_its_answer_have_room::<Split>();
+        the_longest_command_and_its_answer_have_room::<Packed>();
     }
 }

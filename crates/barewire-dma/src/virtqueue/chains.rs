@@ -2,11 +2,8 @@
 
 use super::{Piece, QueueFault, Used};
 
-/// The numbers of chains: those that the device has, in order, with what was lent under them, and
-/// those that are free, in the order in which they became so.
-///
-/// The order matters where buffers are used in order: descriptors of a split ring are then to be
-/// taken round the table, from the first to the last (VIRTIO §2.7.13.1).
+/// The chains that the device has: their numbers, in the order in which they were made available,
+/// and what was lent under each.
 #[derive(Debug)]
 pub(super) struct Chains {
     /// What the device has under each number.
@@ -20,14 +17,17 @@ pub(super) struct Chains {
 }
 
 #[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Lent {
+struct Lent {
     /// Number of descriptors; 0 while the device does not have it.
-    pub(super) descriptors: u16,
+    descriptors: u16,
     /// Bytes that the device may write.
-    pub(super) room: u32,
+    room: u32,
 }
 
-/// Numbers in a queue of their own, at most as many as a power of two.
+/// Numbers in a queue of their own, at most as many as a power of two: first in, first out.
+///
+/// The order of free numbers matters where buffers are used in order: descriptors of a split ring
+/// are then to be taken round the table, from the first to the last (VIRTIO §2.7.13.1).
 #[derive(Debug)]
 pub(super) struct Ring {
     numbers: Box<[u16]>,
@@ -110,7 +110,7 @@ impl Chains {
 
     /// What is lent under a number that the device named.
     #[inline]
-    pub(super) fn find(&self, id: u32) -> Result<u16, QueueFault> {
+    fn find(&self, id: u32) -> Result<u16, QueueFault> {
         let lent = usize::try_from(id).ok().and_then(|at| self.lent.get(at));
         match (lent, u16::try_from(id)) {
             (Some(lent), Ok(id)) if lent.descriptors > 0 => Ok(id),
@@ -131,6 +131,14 @@ impl Chains {
     pub(super) fn named(&mut self, id: u32, len: u32) -> Result<(), QueueFault> {
         self.run = Some((self.find(id)?, len));
         Ok(())
+    }
+
+    /// The chain that the device has named, if it is not yet the one that [`take`](Self::take) gives
+    /// next.
+    #[inline]
+    pub(super) fn beyond_next(&self) -> Option<u16> {
+        let (last, _) = self.run?;
+        (self.in_order && self.order.peek() != Some(last)).then_some(last)
     }
 
     /// The oldest chain of those that the device has named, and the number of its descriptors.

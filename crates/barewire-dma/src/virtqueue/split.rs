@@ -32,7 +32,6 @@ pub struct Split {
     /// The descriptor behind each one in its chain.
     next: Box<[u16]>,
     chains: Chains,
-    lent: u16,
     /// Index of the chain that is made available next; counts modulo 2¹⁶.
     available: u16,
     /// What it was when the device was asked last whether it wants to be told.
@@ -83,10 +82,15 @@ impl Split {
             self.free.push(at);
             at = self.next.get(usize::from(at)).copied().unwrap_or(0);
         }
-        self.lent -= 1;
     }
 
-    /// Whether the device has used a chain that was not seen yet; asks memory.
+    /// How many chains the device has.
+    #[inline]
+    fn had(&self) -> u16 {
+        self.available.wrapping_sub(self.used)
+    }
+
+    /// The index up to which the device says it has used; asks memory.
     fn look<W: Word>(&self, words: &[W]) -> u16 {
         get16(words, self.used_at + 2, Ordering::Acquire)
     }
@@ -115,7 +119,6 @@ impl Virtqueue for Split {
             free: Ring::full(size),
             next: vec![0; count].into(),
             chains: Chains::new(size, features.in_order),
-            lent: 0,
             available: 0,
             asked: 0,
             used: 0,
@@ -144,7 +147,7 @@ impl Virtqueue for Split {
 
     #[inline]
     fn lent(&self) -> usize {
-        usize::from(self.lent)
+        usize::from(self.had())
     }
 
     #[inline]
@@ -164,7 +167,6 @@ impl Virtqueue for Split {
         let at = self.available_at * 8 + 4 + 2 * slot;
         put16(words, at, head, Ordering::Relaxed);
         self.available = self.available.wrapping_add(1);
-        self.lent += 1;
         Some(head)
     }
 
@@ -196,8 +198,8 @@ impl Virtqueue for Split {
             if used == 0 {
                 return Ok(None);
             }
-            if used > self.lent {
-                let had = self.lent;
+            let had = self.had();
+            if used > had {
                 return Err(QueueFault::TooMany { used, had });
             }
         }
@@ -207,15 +209,17 @@ impl Virtqueue for Split {
             let (id, len) = (get32(words, at), get32(words, at + 4));
             self.chains.named(id, len)?;
         }
+        let next = self.used.wrapping_add(1);
+        if next == self.seen
+            && let Some(id) = self.chains.beyond_next()
+        {
+            // it named a chain beyond those that it says it has used
+            return Err(QueueFault::NoSuchChain { id: id.into() });
+        }
         let Some((used, descriptors)) = self.chains.take() else {
             return Ok(None);
         };
-        self.used = self.used.wrapping_add(1);
-        if self.used == self.seen && self.chains.in_run() {
-            // it named a chain beyond those that it says it has used
-            let id = u32::from(used.id);
-            return Err(QueueFault::NoSuchChain { id });
-        }
+        self.used = next;
         self.release(used.id, descriptors);
         Ok(Some(used))
     }
@@ -243,5 +247,45 @@ impl Virtqueue for Split {
             let at = self.available_at * 8;
             put16(words, at, split::NO_INTERRUPT, Ordering::Relaxed);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::AtomicU64;
+
+    use super::*;
+
+    #[test]
+    fn a_chain_beyond_those_used_is_a_fault_and_none_is_lost() {
+        let features = QueueFeatures {
+            in_order: true,
+            ..QueueFeatures::default()
+        };
+        let parts = Split::parts(4, features);
+        let words: Vec<AtomicU64> = (0..parts.bytes.div_ceil(8))
+            .map(|_| AtomicU64::new(0))
+            .collect();
+        let mut queue = Split::new(&words, 4, features);
+        let piece = [Piece::default()];
+        let lent: Vec<u16> = (0..3)
+            .map(|_| queue.offer(&words, &piece).unwrap())
+            .collect();
+        queue.publish(&words);
+        // it says it has used two, and names the third
+        store(
+            &words,
+            parts.device / 8,
+            2 << 16 | u64::from(lent[2]) << 32,
+            Ordering::Release,
+        );
+        let first = queue.take_used(&words).unwrap().unwrap();
+        assert_eq!((first.id, queue.lent()), (lent[0], 2));
+        let fault = QueueFault::NoSuchChain { id: lent[2].into() };
+        assert_eq!(queue.take_used(&words), Err(fault));
+        assert_eq!(queue.lent(), 2);
+        let mut forgotten = Vec::new();
+        queue.forget(|id| forgotten.push(id));
+        assert_eq!(forgotten, lent[1..]);
     }
 }

@@ -22,7 +22,6 @@ pub struct Packed {
     chains: Chains,
     /// Descriptors that the driver has.
     room: u16,
-    lent: u16,
     /// Where the next chain goes.
     next: Place,
     /// Whether a chain was made available since the device was asked last if it wants to be told.
@@ -75,7 +74,7 @@ impl Packed {
         let second = load(words, at, Ordering::Acquire);
         let descriptor = Descriptor::from_words([0, second]);
         // all chains taken, what lies there may be the driver's own or anything
-        (self.lent > 0 && descriptor.is_used(self.used.wrap)).then_some(descriptor)
+        (self.lent() > 0 && descriptor.is_used(self.used.wrap)).then_some(descriptor)
     }
 
     fn suppress<W: Word>(&self, words: &[W], event: u16, flags: u16) {
@@ -100,7 +99,6 @@ impl Virtqueue for Packed {
             free: Ring::full(size),
             chains: Chains::new(size, features.in_order),
             room: size,
-            lent: 0,
             next: Place::START,
             unasked: false,
             used: Place::START,
@@ -126,7 +124,7 @@ impl Virtqueue for Packed {
 
     #[inline]
     fn lent(&self) -> usize {
-        usize::from(self.lent)
+        usize::from(self.size) - self.free.len()
     }
 
     #[inline]
@@ -170,7 +168,6 @@ impl Virtqueue for Packed {
         store(words, place, first[0], Ordering::Relaxed);
         store(words, place + 1, first[1], Ordering::Release);
         self.room -= count;
-        self.lent += 1;
         self.unasked = true;
         Some(id)
     }
@@ -202,7 +199,6 @@ impl Virtqueue for Packed {
         };
         self.used.advance(descriptors, self.size);
         self.room += descriptors;
-        self.lent -= 1;
         self.free.push(used.id);
         Ok(Some(used))
     }

@@ -68,19 +68,17 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     }
     for (package, binary, test) in chosen {
         println!("{binary}: {} s", arguments.seconds);
-        let mut cargo = Command::new(std::env::var("CARGO").unwrap_or_else(|_| "cargo".into()));
+        // cargo is content with a name that no test has
+        let listed = target(package, binary, test).arg("--list").output();
+        let listed = listed.context("can't run cargo")?;
+        if !is_listed(&String::from_utf8_lossy(&listed.stdout), test) {
+            bail!(
+                "{binary} has no test {test}, or does not build:\n{}",
+                String::from_utf8_lossy(&listed.stderr)
+            );
+        }
+        let mut cargo = target(package, binary, test);
         cargo
-            .args([
-                "test",
-                "--release",
-                "--package",
-                package,
-                "--test",
-                binary,
-                "--",
-                "--exact",
-                test,
-            ])
             .env(
                 "BOLERO_RANDOM_TEST_TIME_MS",
                 (arguments.seconds.saturating_mul(1000)).to_string(),
@@ -95,4 +93,31 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// The command that runs a target.
+fn target(package: &str, binary: &str, test: &str) -> Command {
+    let mut cargo = Command::new(std::env::var("CARGO").unwrap_or_else(|_| "cargo".into()));
+    cargo.args(["test", "--release", "--package", package, "--test", binary]);
+    cargo.args(["--", "--exact", test]);
+    cargo
+}
+
+/// Whether a test is among those that its binary lists.
+fn is_listed(list: &str, test: &str) -> bool {
+    list.lines()
+        .any(|line| line.strip_suffix(": test") == Some(test))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_test_that_has_another_name_is_missed() {
+        let list = "lies::a_test: test\nanother: test\n\n2 tests, 0 benchmarks\n";
+        assert!(is_listed(list, "lies::a_test"));
+        assert!(!is_listed(list, "a_test"));
+        assert!(!is_listed("0 tests, 0 benchmarks", "another"));
+    }
 }

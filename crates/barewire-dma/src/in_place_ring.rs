@@ -297,7 +297,8 @@ impl<F: InPlaceFormat> InPlaceRing<F> {
     }
 
     /// Gives the receiver back what the transmitter says it has sent, and returns whether there was
-    /// anything: after a turn with a [report](Turned::reports) as a rule. A head outside what the transmitter has is not believed.
+    /// anything: after a turn with a [report](Turned::reports) as a rule. A head outside what the
+    /// transmitter has is not believed.
     #[inline]
     pub fn take_back(&mut self) -> bool {
         let words = self.memory.region().words();

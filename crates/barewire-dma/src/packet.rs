@@ -13,8 +13,8 @@ use crate::{Lanes, Offload, Pool};
 /// It says where in its pool's region the frame's first byte lies, so that neither the program nor
 /// a descriptor takes more than an addition to find it. From the lowest bit: 32 bits of place, 16 of
 /// length, 15 that say how far the place is from the start of its buffer, and one that says that
-/// the pool knows more about the frame: that it goes on in another buffer, or a note on it. The length stands
-/// where the ixgbe family's receive descriptors have it.
+/// the pool knows more about the frame: that it goes on in another buffer, or a note on it. The
+/// length stands where the ixgbe family's receive descriptors have it.
 ///
 /// What every handle keeps, and the safety of [`Memory`] rests on: its place less its offset is the
 /// start of a buffer of its pool, and offset and length together are at most the pool's headroom

@@ -29,8 +29,8 @@
 //! # How a frame comes and goes
 //!
 //! wire → device → descriptor ring → [`Batch`] → program, and back. [`ixgbe`] and [`virtio_net`] are
-//! the drivers; their submodules follow the order of a device's life. There is no `unsafe` in this crate: memory comes from
-//! [`barewire_dma`], registers from [`barewire_bus`].
+//! the drivers; their submodules follow the order of a device's life. There is no `unsafe` in this
+//! crate: memory comes from [`barewire_dma`], registers from [`barewire_bus`].
 #![forbid(unsafe_code)]
 
 mod config;

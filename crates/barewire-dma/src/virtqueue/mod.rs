@@ -9,9 +9,9 @@
 //! # What the device says is checked
 //!
 //! A device names chains by number. A number that is no chain's, or of a chain that it has used
-//! already, more chains than it has, or a flag out of its round: each is a [`QueueFault`], the end of the
-//! queue, since nothing tells which of its numbers were true. A length beyond the chain's room is
-//! told with the chain ([`Used::honest`]); the queue goes on.
+//! already, or more chains than it has: each is a [`QueueFault`], the end of the queue, since nothing
+//! tells which of its numbers were true. A flag of another round tells of nothing. A length beyond
+//! the chain's room is told with the chain ([`Used::honest`]); the queue goes on.
 //! What the driver needs to remember of a chain it keeps in its own memory. Nothing is read back from
 //! what a device can write.
 //!

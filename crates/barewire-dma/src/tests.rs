@@ -11,7 +11,7 @@ use crate::*;
 
 /// A device that finds memory where the process has it, page by page or in one piece.
 #[derive(Debug, Default)]
-struct Direct {
+pub(crate) struct Direct {
     paged: bool,
     scattered: bool,
     mapped: AtomicUsize,

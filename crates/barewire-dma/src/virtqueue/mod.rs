@@ -42,7 +42,22 @@ pub use self::packed::Packed;
 pub use self::rx::{Received, RxHeaders, VirtRx};
 pub use self::split::Split;
 pub use self::tx::{TxHeaders, VirtTx};
-use crate::Word;
+use crate::{DmaError, Word};
+
+/// Bytes that a header apart from its frame has room in.
+const HEADER: usize = 16;
+
+/// Refuses headers of another size than virtio has (VIRTIO §5.1.6).
+fn check_header(bytes: u16) -> Result<(), DmaError> {
+    if matches!(bytes, 10 | 12) {
+        return Ok(());
+    }
+    Err(DmaError::Range {
+        what: "bytes of a header",
+        value: usize::from(bytes),
+        allowed: "10 or 12",
+    })
+}
 
 /// What was negotiated about a queue's format.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

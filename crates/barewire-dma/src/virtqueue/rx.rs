@@ -6,14 +6,12 @@ use std::sync::atomic::Ordering;
 use barewire_spec::virtio::header::{self, Header};
 
 use super::lanes::load;
-use super::{Piece, QueueFeatures, QueueMemory, QueuePlan, Used, Virtqueue};
+use super::{HEADER, Piece, QueueFeatures, QueueMemory, QueuePlan, Used, Virtqueue, check_header};
 use crate::depot::CHUNK;
 use crate::packet::RawPacket;
 use crate::translation::Attached;
 use crate::{Batch, DmaError, Domain, Mapping, Offload, Pool};
 
-/// Bytes for a header apart from its frame.
-const SLOT: usize = 16;
 /// The most buffers of a frame: enough for 64 KiB in the smallest buffers that are any use for it.
 const LONGEST: u16 = 64;
 /// The shortest frame: an Ethernet header.
@@ -97,13 +95,14 @@ impl<Q: Virtqueue> VirtRx<Q> {
         features: QueueFeatures,
         headers: RxHeaders,
     ) -> Result<QueuePlan<Q>, DmaError> {
-        QueuePlan::new(size, features, if headers.apart { SLOT } else { 0 })
+        QueuePlan::new(size, features, if headers.apart { HEADER } else { 0 })
     }
 
     /// A queue whose frames arrive in buffers of `pool`. Nothing is lent yet.
     ///
     /// # Errors
-    /// [`DmaError`] where the memory is not fit for it, or the pool can't be mapped.
+    /// [`DmaError::Range`] for headers of neither 10 nor 12 bytes; [`DmaError`] where the memory is
+    /// not fit for it, or the pool can't be mapped.
     pub fn new(
         plan: QueuePlan<Q>,
         (mapping, offset): (Arc<Mapping>, usize),
@@ -111,6 +110,7 @@ impl<Q: Virtqueue> VirtRx<Q> {
         domain: &Domain,
         headers: RxHeaders,
     ) -> Result<Self, DmaError> {
+        check_header(headers.bytes)?;
         let attached = Attached::new(pool, domain)?;
         let (queue, memory) = plan.start(mapping, offset)?;
         // the header in the headroom where it can be, so that frames begin where they always do
@@ -400,5 +400,40 @@ impl<Q: Virtqueue> Drop for VirtRx<Q> {
                 pool.depot().put(&[*start]);
             }
         });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::tests::Direct;
+    use crate::{DmaRegion, Pages, PoolConfig, Split};
+
+    #[test]
+    fn a_header_that_no_buffer_has_room_for_is_refused() {
+        let domain = Domain::new(Arc::<Direct>::default());
+        let pool = Pool::new(PoolConfig {
+            buffers: 1,
+            pages: Pages::Ordinary,
+            ..PoolConfig::default()
+        })
+        .unwrap();
+        let made = |bytes| {
+            let headers = RxHeaders {
+                bytes,
+                mergeable: false,
+                apart: false,
+                offloads: false,
+            };
+            let plan = VirtRx::<Split>::plan(2, QueueFeatures::default(), headers).unwrap();
+            let region = DmaRegion::allocate(plan.bytes(), Pages::Ordinary).unwrap();
+            let mapping = domain.map(&region).unwrap();
+            VirtRx::new(plan, (mapping, 0), &pool, &domain, headers)
+        };
+        assert!(made(10).is_ok() && made(12).is_ok());
+        for bytes in [0, 11, 16, u16::MAX] {
+            let refused = made(bytes);
+            assert!(matches!(refused, Err(DmaError::Range { .. })), "{bytes}");
+        }
     }
 }

@@ -7,7 +7,7 @@ use std::sync::atomic::Ordering;
 use barewire_spec::virtio::split;
 
 use super::lanes::store;
-use super::{Piece, QueueFeatures, QueueMemory, QueuePlan, Virtqueue};
+use super::{HEADER, Piece, QueueFeatures, QueueMemory, QueuePlan, Virtqueue, check_header};
 use crate::batch::Moved;
 use crate::depot::CHUNK;
 use crate::packet::{Bounds, RawPacket};
@@ -15,8 +15,6 @@ use crate::translation::{Attached, Pools};
 use crate::tx_ring::Sent;
 use crate::{Batch, DmaError, Domain, Mapping, Offload, PacketRef, Pool};
 
-/// Bytes for a header apart from its frame.
-const HEADER: usize = 16;
 /// Descriptors of a table.
 const TABLE: usize = 15;
 /// Pieces of the longest chain: a header, and buffers.
@@ -72,12 +70,14 @@ impl<Q: Virtqueue> VirtTx<Q> {
     /// A queue with nothing in it.
     ///
     /// # Errors
-    /// [`DmaError`] where the memory is not fit for it.
+    /// [`DmaError::Range`] for headers of neither 10 nor 12 bytes; [`DmaError`] where the memory is
+    /// not fit for it.
     pub fn new(
         plan: QueuePlan<Q>,
         (mapping, offset): (Arc<Mapping>, usize),
         headers: TxHeaders,
     ) -> Result<Self, DmaError> {
+        check_header(headers.bytes)?;
         let indirect = plan.features().indirect;
         let (queue, memory) = plan.start(mapping, offset)?;
         let size = usize::from(memory.size());

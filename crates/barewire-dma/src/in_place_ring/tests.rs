@@ -1,6 +1,7 @@
 //! Frames that are sent from where they were received.
 
 use super::*;
+use crate::tests::Direct;
 use crate::{DmaMap, Layout, PoolConfig};
 
 /// The simplest descriptors that will do.
@@ -124,15 +125,7 @@ fn what_is_no_frame_that_can_be_sent_is_skipped_in_place() {
 
 #[test]
 fn no_frame_is_handed_out_that_is_longer_than_a_buffer() {
-    #[derive(Debug)]
-    struct Direct;
-    impl DmaMap for Direct {
-        fn map(&self, region: &Arc<DmaRegion>) -> Result<Layout, DmaError> {
-            Ok(Layout::Linear(Iova::new(region.address().get() as u64)))
-        }
-        fn unmap(&self, _: &Arc<DmaRegion>, _: &Layout) {}
-    }
-    let domain = Domain::new(Arc::new(Direct));
+    let domain = Domain::new(Arc::<Direct>::default());
     let pool = pool();
     let made = |lens| InPlaceRing::new([&domain, &domain], 32, &pool, &lens, Format);
     let mut ring = made(64..=200).unwrap();

@@ -103,23 +103,14 @@ impl<Q: Virtqueue> VirtControl<Q> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{DmaMap, DmaRegion, Domain, Iova, Layout, Packed, Pages, Split};
-
-    #[derive(Debug)]
-    struct Direct;
-
-    impl DmaMap for Direct {
-        fn map(&self, region: &Arc<DmaRegion>) -> Result<Layout, DmaError> {
-            Ok(Layout::Linear(Iova::new(region.address().get() as u64)))
-        }
-        fn unmap(&self, _: &Arc<DmaRegion>, _: &Layout) {}
-    }
+    use crate::tests::Direct;
+    use crate::{DmaRegion, Domain, Packed, Pages, Split};
 
     fn the_longest_command_and_its_answer_have_room<Q: Virtqueue>() {
         for size in (1..16).map(|bits| 1 << bits) {
             let plan = VirtControl::<Q>::plan(size, QueueFeatures::default()).unwrap();
             let region = DmaRegion::allocate(plan.bytes(), Pages::Ordinary).unwrap();
-            let domain = Domain::new(Arc::new(Direct));
+            let domain = Domain::new(Arc::<Direct>::default());
             let mapping = domain.map(&region).unwrap();
             let mut control = VirtControl::new(plan, mapping, 0).unwrap();
             let data = [7; COMMAND - 2];

@@ -135,12 +135,17 @@ impl DescriptorRing {
     /// The ring as both sides see it.
     #[inline]
     pub fn shared(&self) -> Ring<'_> {
+        Ring::of(self.words())
+    }
+
+    /// The descriptors as both sides see them.
+    #[inline]
+    fn words(&self) -> &[[AtomicU64; 2]] {
         let first = self.descriptors.cast::<[AtomicU64; 2]>().as_ptr();
         // SAFETY: the claim covers `count` descriptors of 16 bytes from `first` on, aligned to 128
         // as `new` checked, and keeps them mapped while `self` is borrowed. They are plain words
         // only where `self` is borrowed exclusively.
-        let descriptors = unsafe { std::slice::from_raw_parts(first, self.count()) };
-        Ring::of(descriptors)
+        unsafe { std::slice::from_raw_parts(first, self.count()) }
     }
 
     /// The second word of the descriptor at `position`: see [`Ring::status`].
@@ -157,33 +162,64 @@ impl DescriptorRing {
         (self.status(position), buffer)
     }
 
+    /// How many descriptors there are from the one at `position` to the end of the ring's memory.
+    #[inline]
+    pub(crate) fn to_end(&self, position: usize) -> usize {
+        self.count() - (position & self.mask)
+    }
+
     /// The oldest descriptors that the device has, and the buffers behind them: `most`, or fewer
     /// where the ring's memory ends.
     #[inline]
     pub(crate) fn oldest_run(&self, most: usize) -> (&[[AtomicU64; 2]], &[u32]) {
+        let len = most.min(self.to_end(self.oldest));
+        // SAFETY: that is as far as the memory goes.
+        unsafe { self.oldest_part(len) }
+    }
+
+    /// The `len` oldest descriptors that the device has, and the buffers behind them.
+    ///
+    /// # Safety
+    /// `len` is at most [`to_end`](Self::to_end) of `oldest`.
+    #[inline]
+    pub(crate) unsafe fn oldest_part(&self, len: usize) -> (&[[AtomicU64; 2]], &[u32]) {
+        debug_assert!(len <= self.to_end(self.oldest));
         let at = self.oldest & self.mask;
-        let len = most.min(self.count() - at);
-        let descriptors = self.shared().run(self.oldest, len);
-        // SAFETY: the mask makes `at` an index, and `len` is at most what is left from there.
+        // SAFETY: the mask makes `at` an index, and `len` is at most what is left from there, says
+        // the caller.
+        let descriptors = unsafe { self.words().get_unchecked(at..at + len) };
+        // SAFETY: the same; there are as many buffers as descriptors.
         (descriptors, unsafe {
             self.buffers.get_unchecked(at..at + len)
         })
     }
 
-    /// The driver's own descriptors from the one `skip` behind `next` on, and the buffers that will
-    /// be behind them: `most`, or fewer where the ring comes round or its memory ends. Words are as
-    /// the device finds them, little-endian.
+    /// The driver's own descriptors from `next` on, and the buffers that will be behind them:
+    /// `most`, or fewer where the ring comes round or its memory ends. Words are as the device finds
+    /// them, little-endian.
     #[inline]
-    pub(crate) fn vacant_run(&mut self, skip: usize, most: usize) -> (&mut [[u64; 2]], &mut [u32]) {
-        let at = self.next.wrapping_add(skip) & self.mask;
-        let room = self.room().saturating_sub(skip);
-        let len = most.min(room).min(self.count() - at);
+    pub(crate) fn vacant_run(&mut self, most: usize) -> (&mut [[u64; 2]], &mut [u32]) {
+        let len = most.min(self.room()).min(self.to_end(self.next));
+        // SAFETY: that is as far as the ring and the memory go.
+        unsafe { self.vacant_part(len) }
+    }
+
+    /// The driver's own `len` descriptors from `next` on, and the buffers that will be behind them.
+    /// Words are as the device finds them, little-endian.
+    ///
+    /// # Safety
+    /// `len` is at most [`room`](Self::room) and [`to_end`](Self::to_end) of `next`.
+    #[inline]
+    pub(crate) unsafe fn vacant_part(&mut self, len: usize) -> (&mut [[u64; 2]], &mut [u32]) {
+        debug_assert!(len <= self.room().min(self.to_end(self.next)));
+        let at = self.next & self.mask;
         // SAFETY: `at` is below `count`, and the claim covers `count` descriptors.
         let first = unsafe { self.descriptors.add(at) };
-        // SAFETY: `len` is at most what the ring's memory has from `at` on. The descriptors are the
-        // driver's: `next` and those behind it up to `oldest` were taken back or never lent, so the
-        // device neither writes nor reads them (see above), the claim keeps every other ring and
-        // pool of this process away, and `&mut self` every other reference of this ring.
+        // SAFETY: `len` is at most what the ring's memory has from `at` on, says the caller. The
+        // descriptors are the driver's: `next` and those behind it up to `oldest` were taken back or
+        // never lent, so the device neither writes nor reads them (see above), the claim keeps every
+        // other ring and pool of this process away, and `&mut self` every other reference of this
+        // ring.
         let descriptors = unsafe { std::slice::from_raw_parts_mut(first.as_ptr(), len) };
         // SAFETY: the same index and length; there are as many buffers as descriptors.
         (descriptors, unsafe {

@@ -25,7 +25,7 @@ use crate::{Lanes, Offload, Pool};
 pub(crate) struct RawPacket(u64);
 
 /// Where a handle has the length.
-const LEN: u32 = 32;
+pub(crate) const LEN: u32 = 32;
 const OFFSET: u32 = 48;
 const MORE: u64 = 1 << 63;
 
@@ -37,7 +37,7 @@ impl RawPacket {
     /// A frame of `len` bytes, `offset` bytes behind the start of the one buffer it is in.
     #[inline]
     pub(crate) fn single(start: u32, offset: u16, len: u16) -> Self {
-        Self(Template::new(offset).fill(u64::from(start), u64::from(len)))
+        Self(Template::new(offset).fill(u64::from(start), u64::from(len) << LEN))
     }
 
     /// Where in the region its first byte lies.
@@ -126,10 +126,11 @@ impl Template {
         start.plus(self.0 & 0xffff)
     }
 
-    /// The handles of frames in the buffers that begin at these starts, of so many bytes.
+    /// The handles of frames in the buffers that begin at these starts, with their lengths where a
+    /// handle has them.
     #[inline]
     pub(crate) fn fill<W: Lanes>(self, start: W, len: W) -> W {
-        (start | len << LEN).plus(self.0)
+        (start | len).plus(self.0)
     }
 }
 
@@ -171,8 +172,8 @@ impl<W: Lanes> Handles<W> {
     /// is out of bounds. Other bits mean nothing.
     #[inline]
     pub(crate) fn unusual(self, bounds: Bounds) -> W {
-        let len = self.0 & 0xffff << LEN;
-        len.plus(bounds.over) | len.minus(bounds.under) | self.0 & MORE
+        let len = self.0 & (MORE | 0xffff << LEN);
+        len.plus(bounds.over) | len.minus(bounds.under)
     }
 }
 

@@ -72,16 +72,6 @@ impl<'m, W: Word> Ring<'m, W> {
         Self { descriptors }
     }
 
-    /// The descriptors from `position` on: `most` of them, or fewer where the memory ends.
-    #[inline]
-    pub(crate) fn run(self, position: usize, most: usize) -> &'m [[W; 2]] {
-        let first = position & (self.descriptors.len() - 1);
-        let len = most.min(self.descriptors.len() - first);
-        // SAFETY: the mask, as in `at`, makes `first` an index, and `len` is at most what is left
-        // from there.
-        unsafe { self.descriptors.get_unchecked(first..first + len) }
-    }
-
     #[inline]
     fn at(self, position: usize) -> &'m [W; 2] {
         let index = position & (self.descriptors.len() - 1);

@@ -3,7 +3,7 @@
 
 use crate::depot::CHUNK;
 use crate::lanes::{GROUP, Group, any_set, descriptors};
-use crate::packet::{RawPacket, Template};
+use crate::packet::{LEN, RawPacket, Template};
 use crate::pool::PoolId;
 use crate::translation::{Attached, Places, Translate};
 use crate::{Batch, DescriptorRing, DmaError, Domain, Lanes, Pool, Ring};
@@ -15,12 +15,11 @@ pub trait RxFormat {
     /// The descriptor that offers an empty buffer at this address.
     fn empty<W: Lanes>(&self, buffer: W) -> [W; 2];
 
-    /// What keeps the descriptor with this second word from being a whole, undamaged frame in one
-    /// buffer: 0 is nothing. That the device has not written it back yet is a fault.
-    fn fault<W: Lanes>(&self, status: W) -> W;
-
-    /// How many bytes the device says it wrote into the buffer: 16 bits. The ring bounds it.
-    fn len<W: Lanes>(&self, status: W) -> W;
+    /// What the second word of a descriptor says of a frame: from bit 32 on, in 16 bits, how many
+    /// bytes the device says it wrote into the buffer, which the ring bounds; in the other bits,
+    /// what keeps it from being a whole, undamaged frame in one buffer: 0 is nothing. That the
+    /// device has not written the descriptor back yet is such a fault.
+    fn frame<W: Lanes>(&self, status: W) -> W;
 }
 
 /// The buffers that a device has to receive into, in the order of their descriptors: the first lent
@@ -39,10 +38,16 @@ pub trait RxFormat {
 pub struct RxRing<F: RxFormat> {
     /// The pool's number, or none while every descriptor needs a second look.
     at_ease: PoolId,
+    /// Descriptors before this position can be taken without a thought: the device has them, the
+    /// last one is not among them, and from `oldest` to there the ring's memory goes on. Never
+    /// before `oldest`.
+    until: usize,
+    /// When `oldest` gets here there is room for a chunk of empty buffers.
+    refill_at: usize,
     pool_id: PoolId,
     /// Of a frame behind the headroom.
     template: Template,
-    /// What to add to a length, so that one above the limit carries out of 16 bits.
+    /// What to add to a length where a handle has it, so that one above the limit carries.
     over: u64,
     /// The most bytes that a device may write into a buffer.
     limit: u16,
@@ -71,9 +76,11 @@ impl<F: RxFormat> RxRing<F> {
         let limit = limit.min(pool.data_room());
         Ok(Self {
             at_ease: pool.id(),
+            until: ring.oldest(),
+            refill_at: ring.oldest(),
             pool_id: pool.id(),
             template: Template::new(pool.headroom()),
-            over: u64::from(u16::MAX - limit),
+            over: u64::from(u16::MAX - limit) << LEN,
             limit,
             headroom: pool.headroom(),
             format,
@@ -114,7 +121,30 @@ impl<F: RxFormat> RxRing<F> {
     /// Whether there is room for a chunk of empty buffers.
     #[inline]
     pub fn wants_buffers(&self) -> bool {
-        self.ring.room() >= CHUNK
+        // positions are free-running, and these two less than a ring apart
+        self.oldest().wrapping_sub(self.refill_at) <= usize::MAX / 2
+    }
+
+    /// Finds out how far descriptors can be taken without a thought, and when to refill.
+    #[inline]
+    fn look_ahead(&mut self) {
+        let oldest = self.oldest();
+        let most = self.lent().saturating_sub(1);
+        self.until = oldest.wrapping_add(most.min(self.ring.to_end(oldest)));
+        let lap_before = self.next().wrapping_sub(self.ring.count());
+        self.refill_at = lap_before.wrapping_add(CHUNK);
+    }
+
+    /// Descriptors that can be taken without a thought.
+    #[inline]
+    fn ahead(&self) -> usize {
+        self.until.wrapping_sub(self.oldest())
+    }
+
+    /// Takes the oldest descriptors back, and the buffers behind them away.
+    fn take(&mut self, count: usize) {
+        self.ring.take(count);
+        self.look_ahead();
     }
 
     /// Says whether every descriptor needs a second look from now on.
@@ -126,24 +156,30 @@ impl<F: RxFormat> RxRing<F> {
     /// Returns whether there was one.
     pub fn refill(&mut self, batch: &mut Batch) -> bool {
         let before = self.ring.next();
-        while self.wants_buffers() {
+        while self.ring.room() >= CHUNK {
             if let Some(chunk) = batch.spare_chunk(self.pool_id) {
                 self.lend(chunk);
                 batch.forget_spare_chunk();
-            } else if let Some(chunk) = self.pool().inner().depot().take_chunk() {
-                self.lend(&chunk);
-            } else {
+            } else if !self.lend_from_pool() {
                 break;
             }
         }
+        self.look_ahead();
         self.ring.next() != before
+    }
+
+    /// Lends a chunk of the pool's, if it has one.
+    #[cold]
+    fn lend_from_pool(&mut self) -> bool {
+        let chunk = self.pool().inner().depot().take_chunk();
+        chunk.inspect(|chunk| self.lend(chunk)).is_some()
     }
 
     /// Lends a chunk of empty buffers, for which there is room. Only whole chunks are ever lent, so
     /// one never lies across the end of the ring's memory.
     #[inline]
     fn lend(&mut self, chunk: &[u32; CHUNK]) {
-        let (descriptors, buffers) = self.ring.vacant_run(0, CHUNK);
+        let (descriptors, buffers) = self.ring.vacant_run(CHUNK);
         let descriptors = descriptors.first_chunk_mut::<CHUNK>();
         let buffers = buffers.first_chunk_mut::<CHUNK>();
         if let (Some(descriptors), Some(buffers)) = (descriptors, buffers) {
@@ -159,11 +195,11 @@ impl<F: RxFormat> RxRing<F> {
 
     /// Receives into a batch that has room for one frame, if one has arrived and nothing about it
     /// or the ring needs a second look. Else it takes nothing and returns false, and
-    /// [`receive`](Self::receive) is to be called.
+    /// [`receive_easy`](Self::receive_easy) is to be called.
     #[inline]
     pub fn receive_one(&mut self, batch: &mut Batch) -> bool {
         let at_ease = batch.room() == 1 && batch.pool_id() == self.at_ease;
-        if !at_ease || self.wants_buffers() {
+        if !at_ease || self.wants_buffers() || self.ahead() == 0 {
             return false;
         }
         let (status, buffer) = self.ring.at(self.ring.oldest());
@@ -176,69 +212,83 @@ impl<F: RxFormat> RxRing<F> {
         true
     }
 
+    /// As [`receive`](Self::receive), but takes nothing where every descriptor needs a second look,
+    /// or the batch was not used with this ring's pool last.
+    #[inline]
+    pub fn receive_easy(&mut self, batch: &mut Batch) -> usize {
+        if batch.pool_id() != self.at_ease {
+            return 0;
+        }
+        self.receive_bound(batch)
+    }
+
     /// Adds the frames that have arrived to `batch`, up to the first descriptor with a fault, and
     /// returns how many: at most as many as the batch has room for. The last buffer lent stays.
     ///
     /// # Errors
     /// [`DmaError::OtherPool`] while the batch holds packets of another pool.
-    #[inline]
     pub fn receive(&mut self, batch: &mut Batch) -> Result<usize, DmaError> {
         if !batch.bind(&self.attached.pool, self.pool_id) {
             return Err(DmaError::OtherPool);
         }
-        let most = batch.room().min(self.lent().saturating_sub(1));
-        if most < GROUP {
-            return Ok(self.receive_few(batch, most));
-        }
-        let received = self.receive_run(batch, most);
-        // the end of the ring's memory ends a run as a fault does
-        if received < most && self.ring.index(self.oldest()) == 0 {
-            return Ok(received + self.receive_wrapped(batch, most - received));
-        }
-        Ok(received)
+        Ok(self.receive_bound(batch))
     }
 
-    #[cold]
-    fn receive_wrapped(&mut self, batch: &mut Batch, most: usize) -> usize {
-        self.receive_run(batch, most)
+    /// Receives into a batch that is bound to the ring's pool.
+    #[inline]
+    fn receive_bound(&mut self, batch: &mut Batch) -> usize {
+        let (room, ahead) = (batch.room(), self.ahead());
+        let received = self.receive_run(batch, room.min(ahead));
+        if received == ahead && room > ahead {
+            return received + self.receive_on(batch);
+        }
+        received
     }
 
-    /// Takes frames up to one with a fault, the end of the ring's memory, or `most`, which the
-    /// batch has room for: by groups, and then one by one.
+    /// Goes on where thought is needed: behind the end of the ring's memory, as a rule.
+    #[inline(never)]
+    fn receive_on(&mut self, batch: &mut Batch) -> usize {
+        self.look_ahead();
+        self.receive_run(batch, batch.room().min(self.ahead()))
+    }
+
+    /// Takes frames up to one with a fault, or `most`, which the batch has room for and which are
+    /// ahead: by groups, and then one by one.
     #[inline(always)]
     #[allow(clippy::inline_always)] // the rare second call would keep it from being inlined
     fn receive_run(&mut self, batch: &mut Batch, most: usize) -> usize {
-        debug_assert!(most <= batch.room());
-        let (descriptors, buffers) = self.ring.oldest_run(most);
-        // SAFETY: a run is at most as long as was asked for, and that is at most the batch's room.
-        let places = unsafe { batch.vacant(descriptors.len()) };
-        let (template, over) = (self.template, self.over);
-        let (groups, _) = descriptors.as_chunks::<GROUP>();
-        let groups = groups.iter().zip(buffers.as_chunks::<GROUP>().0);
+        debug_assert!(most <= batch.room() && most <= self.ahead());
         let mut received = 0;
-        for ((descriptors, buffers), places) in groups.zip(places.as_chunks_mut::<GROUP>().0) {
-            let status = Group::from(descriptors.each_ref().map(Ring::status_of));
-            let len = self.format.len(status);
-            let fault = self.format.fault(status);
-            if any_set(len.plus(over) | len.minus(1), IMPOSSIBLE) || any_set(fault, u64::MAX) {
-                break;
+        if most >= GROUP {
+            // SAFETY: what is ahead does not reach beyond the end of the ring's memory.
+            let (descriptors, buffers) = unsafe { self.ring.oldest_part(most) };
+            // SAFETY: the batch has room for so many.
+            let places = unsafe { batch.vacant(most) };
+            let (template, over) = (self.template, self.over);
+            let groups = descriptors.as_chunks::<GROUP>().0.iter();
+            let groups = groups.zip(buffers.as_chunks::<GROUP>().0);
+            for ((descriptors, buffers), places) in groups.zip(places.as_chunks_mut::<GROUP>().0) {
+                let status = Group::from(descriptors.each_ref().map(Ring::status_of));
+                let frame = self.format.frame(status);
+                if any_set(unusual(frame, over), !LENGTH) {
+                    break;
+                }
+                let start = Group::from(buffers.map(u64::from));
+                let frames = template.fill(start, frame).to_array();
+                for (place, frame) in places.iter_mut().zip(frames) {
+                    place.write(RawPacket::from_bits(frame));
+                }
+                received += GROUP;
             }
-            let start = Group::from(buffers.map(u64::from));
-            let frames = template.fill(start, len).to_array();
-            for (place, frame) in places.iter_mut().zip(frames) {
-                place.write(RawPacket::from_bits(frame));
+            // SAFETY: the first `received` places were filled, with buffers that the device is done
+            // with and that leave the ring in the next line.
+            unsafe { batch.grow(received) };
+            self.ring.take(received);
+            if received == most {
+                return received;
             }
-            received += GROUP;
         }
-        let few = (descriptors.len() - received).min(GROUP - 1);
-        // SAFETY: the first `received` places were filled, with buffers that the device is done
-        // with and that leave the ring in the next line.
-        unsafe { batch.grow(received) };
-        self.ring.take(received);
-        if few > 0 {
-            return received + self.receive_few(batch, few);
-        }
-        received
+        received + self.receive_few(batch, (most - received).min(GROUP - 1))
     }
 
     /// Takes up to `most` frames, which the batch has room for, one by one: up to one with a fault.
@@ -262,10 +312,9 @@ impl<F: RxFormat> RxRing<F> {
     /// The frame that a descriptor says is in a buffer, if it is whole and fits.
     #[inline]
     fn frame(&self, status: u64, buffer: u32) -> Option<RawPacket> {
-        let len = self.format.len(status);
-        let fits = len.minus(1) < u64::from(self.limit);
-        (self.format.fault(status) == 0 && fits)
-            .then(|| RawPacket::from_bits(self.template.fill(u64::from(buffer), len)))
+        let frame = self.format.frame(status);
+        (unusual(frame, self.over) & !LENGTH == 0)
+            .then(|| RawPacket::from_bits(self.template.fill(u64::from(buffer), frame)))
     }
 
     /// Takes as many buffers back as there are `lens`, as one frame, the n-th holding `lens[n]`
@@ -283,7 +332,7 @@ impl<F: RxFormat> RxRing<F> {
         }
         let segment = |n: usize, len: u16| {
             let (_, buffer) = self.ring.at(self.oldest().wrapping_add(n));
-            let len = u64::from(len.min(self.limit));
+            let len = u64::from(len.min(self.limit)) << LEN;
             RawPacket::from_bits(self.template.fill(u64::from(buffer), len))
         };
         // linked from the last buffer to the first
@@ -297,7 +346,7 @@ impl<F: RxFormat> RxRing<F> {
             self.attached.pool.inner().set_link(&mut before, frame);
             frame = before;
         }
-        self.ring.take(lens.len());
+        self.take(lens.len());
         batch.add(frame);
         Ok(true)
     }
@@ -310,7 +359,7 @@ impl<F: RxFormat> RxRing<F> {
             let (_, buffers) = self.ring.oldest_run(left.min(CHUNK));
             batch.take_empty(&self.attached.pool, buffers);
             let run = buffers.len();
-            self.ring.take(run);
+            self.take(run);
             left -= run;
         }
     }
@@ -323,7 +372,7 @@ impl<F: RxFormat> RxRing<F> {
             std::mem::forget(self.attached.clone());
             self.ring.abandon();
         }
-        self.ring.take(self.lent());
+        self.take(self.lent());
     }
 }
 
@@ -333,8 +382,19 @@ impl<F: RxFormat> Drop for RxRing<F> {
     }
 }
 
-/// The carry of a length above the limit, and the borrow of none at all.
-const IMPOSSIBLE: u64 = 1 << 16 | 1 << 63;
+/// The bits of a length where a handle has it, which is where [`RxFormat::frame`] has it.
+const LENGTH: u64 = 0xffff << LEN;
+
+/// Sets a bit outside [`LENGTH`] where a frame has a fault or its length is out of bounds.
+///
+/// It must not miss one, whatever the format says. A bit below the length stays as it is in both
+/// sums. A length beyond the limit carries into the bits above it in the first sum, one of 0 borrows
+/// from them in the second, and no length does both. So one of the sums leaves the bits above as
+/// they are, and if they are 0 in both, neither carried nor borrowed.
+#[inline]
+fn unusual<W: Lanes>(frame: W, over: u64) -> W {
+    frame.plus(over) | frame.minus(1 << LEN)
+}
 
 /// Writes the descriptors that offer buffers with these starts.
 #[inline]
@@ -349,5 +409,30 @@ fn offer(
     for (into, starts) in into.iter_mut().zip(starts.as_chunks::<GROUP>().0) {
         let data = Group::from(starts.map(u64::from)).plus(u64::from(headroom));
         *into = descriptors(format.empty(places.group(data)));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn only_a_faultless_frame_of_a_length_within_the_limit_is_usual(
+            above in prop_oneof![Just(0), Just(1), Just(u16::MAX), any::<u16>()],
+            below in prop_oneof![9 => Just(0), 1 => any::<u32>()],
+            limit: u16,
+            off in -2_i32..=2,
+            any_len: u16,
+        ) {
+            let near = u16::try_from(i32::from(limit) + off).unwrap_or(0);
+            let over = u64::from(u16::MAX - limit) << LEN;
+            for len in [near, any_len, 0, 1] {
+                let frame = u64::from(above) << 48 | u64::from(len) << LEN | u64::from(below);
+                let usual = above == 0 && below == 0 && (1..=limit).contains(&len);
+                prop_assert_eq!(unusual(frame, over) & !LENGTH == 0, usual);
+            }
+        }
     }
 }

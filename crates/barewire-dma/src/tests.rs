@@ -49,11 +49,8 @@ impl RxFormat for Format {
     fn empty<W: Lanes>(&self, buffer: W) -> [W; 2] {
         [buffer, W::of(0)]
     }
-    fn fault<W: Lanes>(&self, status: W) -> W {
-        (status & GOOD) ^ GOOD
-    }
-    fn len<W: Lanes>(&self, status: W) -> W {
-        status >> 32 & 0xffff
+    fn frame<W: Lanes>(&self, status: W) -> W {
+        status & (GOOD | 0xffff << 32) ^ GOOD
     }
 }
 

@@ -6,7 +6,6 @@ use std::ops::RangeInclusive;
 
 use self::in_flight::InFlight;
 use crate::depot::CHUNK;
-use crate::lanes::GROUP;
 use crate::pool::PoolId;
 use crate::translation::{Linear, Places, Pools};
 use crate::{Batch, DescriptorRing, DmaError, Domain, Iova, Lanes, PacketRef, Pool};
@@ -138,8 +137,8 @@ impl<F: TxFormat> TxRing<F> {
     }
 
     /// Lends the frame of a batch of one, if nothing about it or the ring needs a second look, as is
-    /// so 31 times of 32. Else it lends nothing and returns false, and [`send`](Self::send) is to be
-    /// called.
+    /// so 31 times of 32. Else it lends nothing and returns false, and
+    /// [`send_easy`](Self::send_easy) is to be called.
     #[inline]
     pub fn send_one(&mut self, batch: &mut Batch) -> bool {
         let [frame] = batch.frames() else {
@@ -157,51 +156,30 @@ impl<F: TxFormat> TxRing<F> {
         true
     }
 
-    /// Lends the frames of a batch of few, if nothing about them or the ring needs a second look;
-    /// else none.
+    /// Lends the first frames of `batch`, after taking back what the device is done with: up to one
+    /// that needs a second look, or the last there is room for; and none of another pool than the
+    /// last. Returns how many.
     #[inline]
-    fn send_few(&mut self, batch: &mut Batch) -> bool {
-        let (direct, frames) = (&self.direct, batch.frames());
-        if batch.pool_id() != direct.pool || self.in_flight.clear() < frames.len() {
-            return false;
+    pub fn send_easy(&mut self, batch: &mut Batch) -> usize {
+        if batch.pool_id() != self.direct.pool {
+            return 0;
         }
-        for (n, frame) in frames.iter().enumerate() {
-            if !self.in_flight.put(n, frame, &direct.places, direct.owner) {
-                return false;
-            }
+        let wanted = batch.len();
+        if wanted > self.in_flight.clear() {
+            self.make_room(wanted, batch);
         }
-        let few = frames.len();
-        self.in_flight.ring.lend(few);
-        batch.moved_out(few);
-        true
+        let (places, owner) = (self.direct.places, self.direct.owner);
+        let sent = self.in_flight.send_plain(batch.frames(), &places, owner);
+        batch.moved_out(sent);
+        sent
     }
 
     /// Lends the first frames of `batch`, as many whole ones as there is room for, after taking
     /// back what the device is done with. Nothing is lent of a batch that the ring does not
     /// [know](Self::knows).
-    #[inline]
     pub fn send(&mut self, batch: &mut Batch) -> Sent {
-        let wanted = batch.len();
-        if wanted < GROUP && self.send_few(batch) {
-            return Sent {
-                sent: wanted,
-                refused: 0,
-            };
-        }
-        // as many chunks back as are lent now, and all of them when the ring is too full
-        if wanted > self.in_flight.clear() {
-            let chunks = (self.next() % CHUNK + wanted) / CHUNK;
-            let full = wanted > self.in_flight.room();
-            self.take_reported(if full { usize::MAX } else { chunks }, Some(batch));
-        }
-        let mut sent = 0;
-        if batch.pool_id() == self.direct.pool {
-            let (places, owner) = (self.direct.places, self.direct.owner);
-            sent = self.in_flight.fill(batch.frames(), &places, owner);
-            self.in_flight.lend(sent);
-            batch.moved_out(sent);
-        }
-        if sent == wanted {
+        let sent = self.send_easy(batch);
+        if batch.is_empty() {
             return Sent { sent, refused: 0 };
         }
         self.send_rest(batch, sent)
@@ -242,6 +220,15 @@ impl<F: TxFormat> TxRing<F> {
         self.take_reported(usize::MAX, batch);
         self.in_flight.look_ahead();
         lent - self.lent()
+    }
+
+    /// Takes back as many chunks as `wanted` descriptors will be, or all there are where these would
+    /// not find room.
+    #[inline(never)]
+    fn make_room(&mut self, wanted: usize, batch: &mut Batch) {
+        let chunks = (self.next() % CHUNK + wanted) / CHUNK;
+        let full = wanted > self.in_flight.room();
+        self.take_reported(if full { usize::MAX } else { chunks }, Some(batch));
     }
 
     /// Takes back what so many reports are about, or as many as there are.

@@ -1,4 +1,5 @@
 //! The descriptors of a transmit ring, and how frames get into them.
+#![allow(unsafe_code)]
 
 use super::{Part, Sent, TxFormat};
 use crate::batch::Moved;
@@ -15,8 +16,8 @@ const UNUSUAL: u64 = Handles::<u64>::UNUSUAL;
 #[derive(Debug)]
 #[repr(C)]
 pub(super) struct InFlight<F> {
-    /// Descriptors before this position can be filled without a thought: there is room, and none
-    /// of them asks for a report.
+    /// Descriptors before this position can be filled without a thought: there is room, none of them
+    /// asks for a report, and from `next` to there the ring's memory goes on. Never before `next`.
     clear: usize,
     /// Lengths that need no second look.
     plain: Bounds,
@@ -120,67 +121,87 @@ impl<F: TxFormat> InFlight<F> {
         true
     }
 
-    /// Fills descriptors for the first frames, up to one that is not plain or the last there is
-    /// room for. Returns how many.
+    /// Lends the first frames, up to one that is not plain or the last there is room for. Returns
+    /// how many.
     #[inline]
-    pub(super) fn fill(
+    pub(super) fn send_plain(
         &mut self,
         frames: &[RawPacket],
         places: &impl Translate,
         owner: u32,
     ) -> usize {
+        if frames.len() > self.clear() {
+            return self.send_on(frames, places, owner);
+        }
+        // SAFETY: so many fit: they are clear.
+        let filled = unsafe { self.fill(frames, places, owner) };
+        self.ring.lend(filled);
+        filled
+    }
+
+    /// As [`send_plain`](Self::send_plain), where thought is needed.
+    #[inline(never)]
+    fn send_on(&mut self, frames: &[RawPacket], places: &impl Translate, owner: u32) -> usize {
         let most = frames.len().min(self.room());
-        let filled = self.fill_run(0, frames, most, places, owner);
-        // the end of the ring's memory ends a run as well
-        if filled < most && self.ring.index(self.ring.next().wrapping_add(filled)) == 0 {
-            return filled + self.fill_wrapped(filled, frames, most, places, owner);
+        let run = most.min(self.ring.to_end(self.ring.next()));
+        let (frames, rest) = frames.split_at(run);
+        // SAFETY: they were cut to what fits.
+        let filled = unsafe { self.fill(frames, places, owner) };
+        self.lend(filled);
+        if filled == run && run < most {
+            return filled + self.send_wrapped(rest, places, owner);
         }
         filled
     }
 
+    /// Goes on at the beginning of the ring's memory.
     #[cold]
-    fn fill_wrapped(
-        &mut self,
-        first: usize,
-        frames: &[RawPacket],
-        most: usize,
-        places: &impl Translate,
-        owner: u32,
-    ) -> usize {
-        self.fill_run(first, frames, most, places, owner)
+    #[inline(never)]
+    fn send_wrapped(&mut self, frames: &[RawPacket], places: &impl Translate, owner: u32) -> usize {
+        self.send_on(frames, places, owner)
     }
 
-    /// Fills descriptors for the frames from `first` up to `most`, to one that is not plain, or to
-    /// the end of the ring's memory: by groups, and then one by one. Returns how many.
-    #[inline(always)]
-    #[allow(clippy::inline_always)] // the rare second call would keep it from being inlined
-    fn fill_run(
-        &mut self,
-        first: usize,
-        frames: &[RawPacket],
-        most: usize,
-        places: &impl Translate,
-        owner: u32,
-    ) -> usize {
-        let frames = frames.get(first..most).unwrap_or_default();
-        let (into, buffers) = self.ring.vacant_run(first, frames.len());
+    /// Fills descriptors for frames, up to one that is not plain: by groups, and then one by one.
+    /// Returns how many.
+    ///
+    /// # Safety
+    /// The ring has room for so many, before its memory ends.
+    #[inline]
+    unsafe fn fill(&mut self, frames: &[RawPacket], places: &impl Translate, owner: u32) -> usize {
+        // SAFETY: they fit, says the caller.
+        let (into, buffers) = unsafe { self.ring.vacant_part(frames.len()) };
         let (plain, format) = (self.plain, &self.format);
-        let groups = frames.as_chunks::<GROUP>().0.iter();
-        let groups = groups.zip(into.as_chunks_mut::<GROUP>().0);
+        let (groups, rest) = frames.as_chunks::<GROUP>();
+        let groups = groups.iter().zip(into.as_chunks_mut::<GROUP>().0);
         let mut filled = 0;
-        for ((frames, into), buffers) in groups.zip(buffers.as_chunks_mut::<GROUP>().0) {
-            let handles = Handles::of(frames);
+        for ((group, into), buffers) in groups.zip(buffers.as_chunks_mut::<GROUP>().0) {
+            let handles = Handles::of(group);
             if any_set(handles.unusual(plain), UNUSUAL) {
-                break;
+                return self.fill_singly(filled, group, places, owner);
             }
             *into = descriptors(format.whole(places.group(handles.at()), handles.len()));
             let starts = handles.start() | u64::from(owner);
             *buffers = starts.to_array().map(low);
             filled += GROUP;
         }
-        let run = into.len();
-        for frame in frames.get(filled..run).unwrap_or_default() {
-            if !self.put(first + filled, frame, places, owner) {
+        if rest.is_empty() {
+            return filled;
+        }
+        self.fill_singly(filled, rest, places, owner)
+    }
+
+    /// Fills descriptors behind the first `filled` for few frames, up to one that is not plain.
+    /// Returns how many are filled now.
+    #[inline(never)]
+    fn fill_singly(
+        &mut self,
+        mut filled: usize,
+        frames: &[RawPacket],
+        places: &impl Translate,
+        owner: u32,
+    ) -> usize {
+        for frame in frames {
+            if !self.put(filled, frame, places, owner) {
                 break;
             }
             filled += 1;
@@ -200,9 +221,7 @@ impl<F: TxFormat> InFlight<F> {
         let mut refused = 0;
         loop {
             let frames = moved.batch.frames().get(moved.frames..);
-            let filled = self.fill(frames.unwrap_or_default(), places, owner);
-            self.lend(filled);
-            moved.frames += filled;
+            moved.frames += self.send_plain(frames.unwrap_or_default(), places, owner);
             let Some(frame) = moved.first() else { break };
             if frame.handle().is_plain(self.plain) {
                 break; // there is no room for it
@@ -263,7 +282,7 @@ impl<F: TxFormat> InFlight<F> {
     /// Lends the next `count` descriptors, which were filled for a frame each, and asks for a
     /// report at the end of each chunk.
     #[inline]
-    pub(super) fn lend(&mut self, count: usize) {
+    fn lend(&mut self, count: usize) {
         let mut end = CHUNK - 1 - self.ring.next() % CHUNK;
         while end < count {
             self.report(end);

@@ -36,14 +36,11 @@ impl RxFormat for Advanced {
     }
 
     #[inline]
-    fn fault<W: Lanes>(&self, status: W) -> W {
+    fn frame<W: Lanes>(&self, status: W) -> W {
+        const LENGTH: u64 = 0xffff << Status::PKT_LEN;
+        const { assert!(Status::PKT_LEN == 32) }
         let good = Status::DD | Status::EOP;
-        (status & (good | Status::RXE)) ^ good
-    }
-
-    #[inline]
-    fn len<W: Lanes>(&self, status: W) -> W {
-        status >> Status::PKT_LEN & 0xffff
+        status & (LENGTH | good | Status::RXE) ^ good
     }
 }
 
@@ -133,32 +130,31 @@ impl IxgbeRx {
             self.counters.packets += 1;
             return Ok(1);
         }
-        self.receive_many(batch)
-    }
-
-    /// Receives into a batch of any size.
-    #[inline(never)]
-    fn receive_many(&mut self, batch: &mut Batch) -> Result<usize, Error> {
-        if self.ring.wants_buffers() && !self.device.stopped() {
-            self.refill(batch);
-        }
-        let mut received = 0;
-        if !self.dropping {
-            received = match self.ring.receive(batch) {
-                Ok(received) => received,
-                Err(error) => return Err(self.device.dma_error(error)),
-            };
-            self.counters.packets += received as u64;
-        }
-        if batch.room() == 0 {
+        let received = self.receive_easy(batch);
+        if received > 0 && batch.room() == 0 {
             return Ok(received);
         }
         self.receive_rest(batch, received)
     }
 
+    /// Gives the device empty buffers, and takes frames that need no second look.
+    #[inline(never)]
+    fn receive_easy(&mut self, batch: &mut Batch) -> usize {
+        if self.ring.wants_buffers() {
+            self.refill(batch);
+        }
+        let received = self.ring.receive_easy(batch);
+        self.counters.packets += received as u64;
+        received
+    }
+
     /// Gives the device empty buffers. The last one lent stays behind the tail: a ring whose tail
     /// is its head is empty, not full.
+    #[inline(never)]
     fn refill(&mut self, batch: &mut Batch) {
+        if self.device.stopped() {
+            return;
+        }
         if self.ring.refill(batch) {
             let tail = self.ring.ring().index(self.ring.next().wrapping_sub(1));
             self.device.write_tail(self.tail, tail);
@@ -168,9 +164,18 @@ impl IxgbeRx {
     }
 
     /// After `received` frames came the first descriptor that is no whole, undamaged frame in one
-    /// buffer: none yet, as a rule.
+    /// buffer: none yet, as a rule. Or the batch was last used with another pool.
     #[inline(never)]
-    fn receive_rest(&mut self, batch: &mut Batch, received: usize) -> Result<usize, Error> {
+    fn receive_rest(&mut self, batch: &mut Batch, mut received: usize) -> Result<usize, Error> {
+        if !self.dropping {
+            let more = self.ring.receive(batch);
+            let more = more.map_err(|error| self.device.dma_error(error))?;
+            self.counters.packets += more as u64;
+            received += more;
+        }
+        if batch.room() == 0 {
+            return Ok(received);
+        }
         let done = self.done();
         if done > 0 {
             let more = self.receive_singly(batch, done);

@@ -7,7 +7,7 @@ use std::ops::RangeInclusive;
 use std::sync::Arc;
 
 use barewire_bus::PciFunction;
-use barewire_dma::{Batch, DescriptorRing, Lanes, PacketRef, Part, Pool, Sent, TxFormat, TxRing};
+use barewire_dma::{Batch, DescriptorRing, Lanes, PacketRef, Part, Pool, TxFormat, TxRing};
 use barewire_spec::ixgbe::descriptor::tx::{AdvancedData, Data};
 use barewire_spec::ixgbe::limits::{TX_BUFFER_MAX, TX_DESCRIPTORS_PER_PACKET, TX_FRAME_MIN};
 use barewire_spec::ixgbe::{TDBAH, TDBAL, TDLEN, TDT, TDWBAH, TDWBAL, TXDCTL, Tdwbal, Txdctl};
@@ -142,44 +142,45 @@ impl IxgbeTx {
             self.sent(1);
             return Ok(1);
         }
-        self.send_many(batch)
+        let sent = self.send_easy(batch);
+        if sent > 0 && batch.is_empty() {
+            return Ok(sent);
+        }
+        self.send_rest(batch, sent)
     }
 
-    /// Sends a batch of any size.
+    /// Sends frames that need no second look.
     #[inline(never)]
-    fn send_many(&mut self, batch: &mut Batch) -> Result<usize, Error> {
-        let wanted = batch.len();
-        let Sent { sent, refused } = self.ring.send(batch);
+    fn send_easy(&mut self, batch: &mut Batch) -> usize {
+        let sent = self.ring.send_easy(batch);
         if sent > 0 {
             self.sent(sent);
         }
-        if sent < wanted || wanted == 0 {
-            return self.send_rest(batch, sent, refused);
-        }
-        Ok(sent)
+        sent
     }
 
-    /// There was nothing to send, or not all frames were sent: they are the first of their pool,
-    /// some were refused, or the ring is full.
-    #[cold]
-    fn send_rest(
-        &mut self,
-        batch: &mut Batch,
-        sent: usize,
-        refused: usize,
-    ) -> Result<usize, Error> {
-        self.counters.refused += refused as u64;
+    /// After `sent` frames there is nothing more to send, or what comes next needs a second look;
+    /// the frames are the first of their pool, or the ring is full.
+    #[inline(never)]
+    fn send_rest(&mut self, batch: &mut Batch, mut sent: usize) -> Result<usize, Error> {
         let Some(pool) = batch.pool().filter(|_| !batch.is_empty()) else {
             self.ring.take_back(Some(batch));
             return Ok(sent);
         };
         if !self.ring.knows(batch) {
             self.attach(&pool.clone())?;
-            return self.send(batch);
         }
-        self.counters.full += 1;
-        if sent == 0 && self.silence.goes_on() {
-            self.device.card().check()?;
+        let more = self.ring.send(batch);
+        self.counters.refused += more.refused as u64;
+        if more.sent > 0 {
+            self.sent(more.sent);
+            sent += more.sent;
+        }
+        if !batch.is_empty() {
+            self.counters.full += 1;
+            if sent == 0 && self.silence.goes_on() {
+                self.device.card().check()?;
+            }
         }
         Ok(sent)
     }

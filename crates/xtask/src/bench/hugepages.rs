@@ -1,6 +1,9 @@
 //! Hugepages for the subjects, reserved for the time of a measurement.
 
-use std::fs;
+use std::{fs, io};
+
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+use signal_hook::iterator::Signals;
 
 /// 2 MiB pages for all subjects together: DPDK takes 32 for each of its three.
 const WANTED: u64 = 144;
@@ -23,6 +26,18 @@ fn give_back(before: u64) {
     }
 }
 
+/// Does something once Ctrl-C, SIGTERM or SIGHUP comes, and ends the program.
+fn on_signal(act: impl FnOnce() + Send + 'static) -> io::Result<()> {
+    let mut signals = Signals::new([SIGINT, SIGTERM, SIGHUP])?;
+    std::thread::spawn(move || {
+        if let Some(signal) = signals.forever().next() {
+            act();
+            std::process::exit(128 + signal);
+        }
+    });
+    Ok(())
+}
+
 impl Hugepages {
     /// Reserves what is missing, if it may. Without, the subjects use ordinary pages, and say so.
     pub(super) fn reserve() -> Self {
@@ -43,11 +58,7 @@ impl Hugepages {
         let before = written.is_ok().then_some(reserved);
         if let Some(before) = before {
             // on Ctrl-C nothing is dropped
-            let caught = ctrlc::set_handler(move || {
-                give_back(before);
-                std::process::exit(130);
-            });
-            if let Err(error) = caught {
+            if let Err(error) = on_signal(move || give_back(before)) {
                 eprintln!("on Ctrl-C hugepages will stay reserved: {error}");
             }
         }

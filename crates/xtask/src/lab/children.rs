@@ -5,13 +5,14 @@ use std::fs::File;
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
-use std::sync::LazyLock;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, LazyLock};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 use rustix::process::{Pid, Signal, kill_process_group};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 
 /// How often a wait looks again.
 pub(crate) const LOOK: Duration = Duration::from_millis(20);
@@ -19,7 +20,7 @@ pub(crate) const LOOK: Duration = Duration::from_millis(20);
 /// How long a program has to end after SIGTERM.
 const GRACE: Duration = Duration::from_secs(5);
 
-static STOP: AtomicBool = AtomicBool::new(false);
+static STOP: LazyLock<Arc<AtomicBool>> = LazyLock::new(Arc::default);
 
 /// `setpriv` of util-linux has the kernel kill a program when the thread that started it ends: the
 /// only way to leave nothing behind when the lab itself is killed.
@@ -35,7 +36,10 @@ static TIED: LazyLock<bool> = LazyLock::new(|| {
 
 /// From now on Ctrl-C, SIGTERM and SIGHUP end every wait of the lab. Once in a process.
 pub(crate) fn catch_signals() -> Result<()> {
-    ctrlc::set_handler(|| STOP.store(true, Ordering::Relaxed)).context("can't catch Ctrl-C")
+    for signal in [SIGINT, SIGTERM, SIGHUP] {
+        signal_hook::flag::register(signal, Arc::clone(&STOP)).context("can't catch Ctrl-C")?;
+    }
+    Ok(())
 }
 
 /// Whether a signal asked the lab to end.

@@ -204,4 +204,54 @@ mod tests {
         assert_eq!(near, [0x90, 0xE9, 1, 2, 3, 4]);
         assert_eq!(replacement(&check(true), &[0x48, 0x89]), None);
     }
+
+    /// A program that is asked for more than it has, and for a sum that does not fit.
+    const CHECKED: &str = r#"
+        #[inline(never)]
+        fn pick(list: &[u8], at: usize) -> u8 { list[at] }
+        #[inline(never)]
+        fn add(a: u8, b: u8) -> u8 { a + b }
+        fn main() {
+            let mut numbers = std::env::args().skip(1).map(|number| number.parse().unwrap());
+            let mut next = || numbers.next().unwrap();
+            let (at, a, b) = (next(), next(), next());
+            pick(std::hint::black_box(&[1, 2, 3]), at);
+            println!("went on with {}", add(a as u8, b as u8));
+        }
+    "#;
+
+    #[test]
+    fn checks_of_a_compiled_program_are_found_and_can_be_taken_out() {
+        let folder = tempfile::tempdir().unwrap();
+        let [source, program, copy] =
+            ["checked.rs", "checked", "copy"].map(|n| folder.path().join(n));
+        fs::write(&source, CHECKED).unwrap();
+        let rustc = std::env::var_os("RUSTC").unwrap_or_else(|| "rustc".into());
+        let built = std::process::Command::new(rustc)
+            .args(["-O", "-C", "overflow-checks", "-C", "debuginfo=1"])
+            .args([&source, std::path::Path::new("-o"), &program])
+            .status();
+        assert!(built.unwrap().success());
+        let all = find(&super::super::disassembly::read(&program).unwrap());
+        let ours = |name: &'static str| all.iter().filter(move |it| it.function.contains(name));
+        let (pick, add) = (ours("::pick"), ours("::add"));
+        let checks: Vec<&Check> = pick.chain(add).collect();
+        let kinds: Vec<Kind> = checks.iter().map(|check| check.kind).collect();
+        assert_eq!(kinds, [Kind::Bounds, Kind::Overflow]);
+
+        overwrite(&program, &checks, &copy).unwrap();
+        let ends_well = |program: &Path, [at, a, b]: [&str; 3]| {
+            let mut command = std::process::Command::new(program);
+            command.args([at, a, b]).stderr(std::process::Stdio::null());
+            command.output().unwrap().status.success()
+        };
+        for (numbers, within) in [
+            (["2", "200", "55"], true),
+            (["3", "200", "55"], false),
+            (["2", "200", "56"], false),
+        ] {
+            assert_eq!(ends_well(&program, numbers), within, "{numbers:?}");
+            assert!(ends_well(&copy, numbers), "{numbers:?}");
+        }
+    }
 }

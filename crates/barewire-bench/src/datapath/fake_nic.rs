@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
 
-use barewire::{Bar, BusError, DmaError, DmaMap, DmaRegion, Iova, Layout, PciFunction};
+use barewire::{Bar, BusError, DmaMap, PciFunction};
 use barewire_spec::ixgbe::descriptor::rx::{LegacyStatus, Status};
 use barewire_spec::ixgbe::descriptor::tx::{Data, LegacyData};
 use barewire_spec::ixgbe::{
@@ -15,15 +15,11 @@ use barewire_spec::ixgbe::{
     RDT, Rah, Rdrxctl, Register, SRRCTL, Srrctl, TDBAH, TDBAL, TDH, TDLEN, TDT, TDWBAH, TDWBAL,
     Tdwbal, desctype, eeprom, link_speed,
 };
-use parking_lot::Mutex;
 
-/// The byte of a frame that the forwarder increments: the last one of the destination address.
-pub(super) const TOUCHED: usize = 5;
+use super::device::{Device, Step};
+use super::frames::{FRAME, Frames};
+use super::regions::Regions;
 
-/// Bytes of a frame without FCS.
-const FRAME: usize = 60;
-/// Where a frame's sequence number stands.
-const SEQUENCE: usize = 16;
 /// Registers of a window of 128 KiB.
 const REGISTERS: usize = 128 << 8;
 const MAC: [u8; 6] = [0x02, 0x00, 0x42, 0x57, 0x00, 0x01];
@@ -32,7 +28,7 @@ const MAC: [u8; 6] = [0x02, 0x00, 0x42, 0x57, 0x00, 0x01];
 #[derive(Debug)]
 pub(super) struct Shared {
     registers: Box<[AtomicU32; REGISTERS]>,
-    regions: Mutex<Vec<Arc<DmaRegion>>>,
+    regions: Arc<Regions>,
 }
 
 impl Shared {
@@ -47,8 +43,7 @@ impl Shared {
 
     /// Writes 32 bits into memory of the driver's, at a multiple of 8 bytes.
     fn write_memory(&self, address: u64, value: u32) {
-        let regions = self.regions.lock();
-        if let Some((region, offset)) = find(&regions, address) {
+        if let Some((region, offset)) = self.regions.find(address) {
             region.words()[offset / 8].store(u64::from(value), Ordering::Release);
         }
     }
@@ -63,11 +58,7 @@ impl Shared {
 #[derive(Debug)]
 pub(super) struct FakeNic {
     shared: Arc<Shared>,
-    checking: bool,
-    /// Sequence numbers of the next frame that comes and that leaves.
-    next_in: u64,
-    next_out: u64,
-    wrong: u64,
+    frames: Frames,
 }
 
 /// The driver's side.
@@ -76,24 +67,13 @@ pub(super) struct Function(Arc<Shared>);
 /// The registers, for the driver.
 pub(super) struct Window(Arc<Shared>);
 
-/// Memory for the device: it shares the process's addresses.
-#[derive(Debug)]
-struct Memory(Arc<Shared>);
-
-/// What a step moved.
-#[derive(Debug)]
-pub(super) struct Step {
-    pub(super) sent: u64,
-    pub(super) received: u64,
-}
-
 impl FakeNic {
     /// A device after reset, and its function for the driver.
     #[allow(clippy::large_stack_arrays)] // the compiler builds it in place
     pub(super) fn new() -> (Self, Function) {
         let shared = Arc::new(Shared {
             registers: Box::new([const { AtomicU32::new(0) }; REGISTERS]),
-            regions: Mutex::default(),
+            regions: Arc::default(),
         });
         let [low @ .., fifth, sixth] = MAC;
         shared.write(&RAL, u32::from_le_bytes(low));
@@ -101,28 +81,9 @@ impl FakeNic {
         shared.write(&RAH, high.with_av(true).into_bits());
         let nic = Self {
             shared: Arc::clone(&shared),
-            checking: false,
-            next_in: 0,
-            next_out: 0,
-            wrong: 0,
+            frames: Frames::default(),
         };
         (nic, Function(shared))
-    }
-
-    /// Whether frames are written and looked at from now on; returns how many were wrong so far.
-    pub(super) fn check(&mut self, on: bool) -> u64 {
-        self.checking = on;
-        self.next_out = 0;
-        self.next_in = 0;
-        std::mem::take(&mut self.wrong)
-    }
-
-    /// Sends what the driver handed over, then receives up to `frames` frames, as many as there
-    /// are descriptors for.
-    pub(super) fn step(&mut self, frames: u64) -> Step {
-        let sent = self.send();
-        let received = self.receive(frames);
-        Step { sent, received }
     }
 
     fn send(&mut self) -> u64 {
@@ -136,10 +97,9 @@ impl FakeNic {
             while head != tail {
                 let [first, second] = &ring[head as usize];
                 let data = Data::from_bits(second.load(Ordering::Relaxed));
-                if self.checking {
-                    let address = first.load(Ordering::Relaxed);
-                    self.look_at(&shared, address, data);
-                }
+                let whole = data.eop() && data.ifcs() && length(data) == FRAME;
+                let address = first.load(Ordering::Relaxed);
+                self.frames.leave(&shared.regions, address, whole);
                 sent += 1;
                 head = next(head, ring);
                 if data.rs() && low.head_wb_en() {
@@ -164,17 +124,15 @@ impl FakeNic {
         with_ring(&shared, [&RDBAL, &RDBAH, &RDLEN], |ring| {
             while head != tail && received < frames {
                 let [first, second] = &ring[head as usize];
-                if self.checking {
-                    let address = first.load(Ordering::Relaxed);
-                    self.write_frame(&shared, address);
-                }
+                let address = first.load(Ordering::Relaxed);
+                self.frames.arrive(&shared.regions, address);
                 if legacy {
                     let status = LegacyStatus::new().with_dd(true).with_eop(true);
-                    second.store(status.with_length(60).into_bits(), Ordering::Release);
+                    second.store(status.with_length(FRAME).into_bits(), Ordering::Release);
                 } else {
                     let status = Status::new().with_dd(true).with_eop(true);
                     first.store(0, Ordering::Relaxed);
-                    second.store(status.with_pkt_len(60).into_bits(), Ordering::Release);
+                    second.store(status.with_pkt_len(FRAME).into_bits(), Ordering::Release);
                 }
                 received += 1;
                 head = next(head, ring);
@@ -183,47 +141,28 @@ impl FakeNic {
         shared.write(&RDH, head);
         received
     }
+}
 
-    fn write_frame(&mut self, shared: &Shared, address: u64) {
-        let mut frame = [0; FRAME];
-        let number = self.next_in.to_le_bytes();
-        frame[0] = 2;
-        frame[TOUCHED] = number[0];
-        frame[SEQUENCE..SEQUENCE + 8].copy_from_slice(&number);
-        self.next_in += 1;
-        let regions = shared.regions.lock();
-        let written = find(&regions, address)
-            .is_some_and(|(region, offset)| region.device_write(offset, &frame).is_ok());
-        if !written {
-            self.wrong += 1;
-        }
+impl Device for FakeNic {
+    fn check(&mut self, on: bool) -> u64 {
+        self.frames.check(on)
     }
 
-    fn look_at(&mut self, shared: &Shared, address: u64, data: Data) {
-        let mut frame = [0; FRAME];
-        let regions = shared.regions.lock();
-        let read = find(&regions, address)
-            .is_some_and(|(region, offset)| region.device_read(offset, &mut frame).is_ok());
-        let number = self.next_out.to_le_bytes();
-        let good = read
-            && data.eop()
-            && data.ifcs()
-            && length(data) == FRAME
-            && frame[SEQUENCE..SEQUENCE + 8] == number
-            && frame[TOUCHED] == number[0].wrapping_add(1);
-        self.next_out += 1;
-        self.wrong += u64::from(!good);
+    fn step(&mut self, frames: u64) -> Step {
+        let sent = self.send();
+        let received = self.receive(frames);
+        Step { sent, received }
     }
 }
 
 /// Bytes that a descriptor sends, of either format.
-fn length(data: Data) -> usize {
+fn length(data: Data) -> u16 {
     let legacy = LegacyData::from_bits(data.into_bits());
-    usize::from(if data.dext() {
+    if data.dext() {
         data.dtalen()
     } else {
         legacy.length()
-    })
+    }
 }
 
 fn next(head: u32, ring: &[[AtomicU64; 2]]) -> u32 {
@@ -234,21 +173,11 @@ fn next(head: u32, ring: &[[AtomicU64; 2]]) -> u32 {
     }
 }
 
-/// The region that has an address, and where in it.
-fn find(regions: &[Arc<DmaRegion>], address: u64) -> Option<(&Arc<DmaRegion>, usize)> {
-    let address = usize::try_from(address).ok()?;
-    regions.iter().find_map(|region| {
-        let offset = address.checked_sub(region.address().get())?;
-        (offset < region.len()).then_some((region, offset))
-    })
-}
-
 /// Runs `work` with the descriptors that three registers tell of, if there are any.
 fn with_ring(shared: &Shared, registers: [&Register; 3], work: impl FnOnce(&[[AtomicU64; 2]])) {
     let [low, high, bytes] = registers.map(|register| shared.read(register));
     let address = u64::from(high) << 32 | u64::from(low);
-    let regions: Vec<_> = shared.regions.lock().clone();
-    let Some((region, offset)) = find(&regions, address) else {
+    let Some((region, offset)) = shared.regions.find(address) else {
         return;
     };
     let first = offset / 8;
@@ -279,7 +208,7 @@ impl PciFunction for Function {
     }
 
     fn dma(&self) -> Arc<dyn DmaMap> {
-        Arc::new(Memory(Arc::clone(&self.0)))
+        Arc::clone(&self.0.regions) as Arc<dyn DmaMap>
     }
 }
 
@@ -324,16 +253,4 @@ impl Bar for Window {
     }
 
     fn delay(&self, _: Duration) {}
-}
-
-impl DmaMap for Memory {
-    fn map(&self, region: &Arc<DmaRegion>) -> Result<Layout, DmaError> {
-        self.0.regions.lock().push(Arc::clone(region));
-        Ok(Layout::Linear(Iova::new(region.address().get() as u64)))
-    }
-
-    fn unmap(&self, region: &Arc<DmaRegion>, _: &Layout) {
-        let mut regions = self.0.regions.lock();
-        regions.retain(|mapped| !Arc::ptr_eq(mapped, region));
-    }
 }

@@ -1,9 +1,9 @@
 //! The subject: what a program that forwards does, with the library's public interface.
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 use barewire::{Batch, Error, InPlace, PciFunction, Port, PortConfig, RxQueue, TxQueue, Verdict};
 
-use super::fake_nic::TOUCHED;
+use super::frames::TOUCHED;
 
 /// A way to forward, and the port that it goes through.
 pub(super) struct Forwarder {
@@ -22,11 +22,11 @@ enum Way {
 }
 
 impl Forwarder {
-    /// Brings the driver up, one queue each way, for the subject of this name.
+    /// Brings the driver up, one queue each way.
     ///
     /// # Errors
     /// What the driver says.
-    pub(super) fn open<P: PciFunction>(function: P, ring: u16, subject: &str) -> Result<Self> {
+    pub(super) fn open<P: PciFunction>(function: P, ring: u16, in_place: bool) -> Result<Self> {
         let config = PortConfig {
             rx_ring: ring,
             tx_ring: ring,
@@ -39,10 +39,10 @@ impl Forwarder {
         let mut tx = port.take_tx(0).context("there is no transmit queue")?;
         tx.attach(rx.pool())?;
         let on_hugepages = rx.pool().region().is_huge();
-        let way = match subject {
-            "barewire" => Way::Queues(rx, tx, Batch::default()),
-            "barewire-in-place" => Way::InPlace(InPlace::new(rx, tx)?, 32),
-            _ => bail!("no such subject: {subject}; there are barewire and barewire-in-place"),
+        let way = if in_place {
+            Way::InPlace(InPlace::new(rx, tx)?, 32)
+        } else {
+            Way::Queues(rx, tx, Batch::default())
         };
         Ok(Self {
             way,

@@ -2,17 +2,53 @@
 //! on standard output. `reference/harness/harness.c` describes the lines.
 
 mod calibration;
+mod device;
 mod fake_nic;
+mod fake_virtio;
 mod forwarder;
+mod frames;
+mod regions;
 mod sections;
 
 use std::io::{self, BufRead, Write};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 
+use device::Device;
 use fake_nic::FakeNic;
+use fake_virtio::{FakeVirtio, Format};
 use forwarder::Forwarder;
 use sections::Harness;
+
+/// What there is.
+const SUBJECTS: [&str; 4] = [
+    "barewire",
+    "barewire-in-place",
+    "virtio-split",
+    "virtio-packed",
+];
+
+/// The device of a subject, and the driver on it.
+///
+/// # Errors
+/// When the driver does not start, or there is no such subject.
+fn open(subject: &str, ring: u16) -> Result<(Box<dyn Device>, Forwarder)> {
+    let format = match subject {
+        "barewire" | "barewire-in-place" => {
+            let (nic, function) = FakeNic::new();
+            let in_place = subject == "barewire-in-place";
+            return Ok((Box::new(nic), Forwarder::open(function, ring, in_place)?));
+        }
+        "virtio-split" => Format::Split,
+        "virtio-packed" => Format::Packed,
+        _ => bail!(
+            "no such subject: {subject}; there are {}",
+            SUBJECTS.join(", ")
+        ),
+    };
+    let (nic, function) = FakeVirtio::new(format);
+    Ok((Box::new(nic), Forwarder::open(function, ring, false)?))
+}
 
 /// A command of the coordinator.
 enum Command {
@@ -36,8 +72,7 @@ pub(crate) fn serve(subject: &str, ring: &str) -> Result<()> {
     let ring: u16 = ring
         .parse()
         .context("the ring is a power of two from 64 to 4096")?;
-    let (nic, function) = FakeNic::new();
-    let forwarder = Forwarder::open(function, ring, subject)?;
+    let (nic, forwarder) = open(subject, ring)?;
     let pages = if forwarder.on_hugepages() {
         "hugepages"
     } else {

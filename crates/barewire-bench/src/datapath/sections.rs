@@ -6,7 +6,7 @@ use std::hint::black_box;
 use anyhow::{Result, bail};
 
 use super::calibration;
-use super::fake_nic::FakeNic;
+use super::device::Device;
 use super::forwarder::{Forwarder, forward_section};
 use crate::clock::Clock;
 
@@ -21,7 +21,7 @@ const PATIENCE: u32 = 1000;
 
 /// A device, a driver on it, and a clock.
 pub(super) struct Harness {
-    nic: FakeNic,
+    nic: Box<dyn Device>,
     forwarder: Forwarder,
     ring: u16,
     clock: Clock,
@@ -29,7 +29,7 @@ pub(super) struct Harness {
 }
 
 impl Harness {
-    pub(super) fn new(nic: FakeNic, forwarder: Forwarder, ring: u16) -> Result<Self> {
+    pub(super) fn new(nic: Box<dyn Device>, forwarder: Forwarder, ring: u16) -> Result<Self> {
         Ok(Self {
             nic,
             forwarder,
@@ -131,17 +131,18 @@ impl Harness {
 
 #[cfg(test)]
 mod tests {
+    use super::super::fake_nic::FakeNic;
+    use super::super::{SUBJECTS, open};
     use super::*;
 
     fn harness(ring: u16, subject: &str) -> Harness {
-        let (nic, function) = FakeNic::new();
-        let forwarder = Forwarder::open(function, ring, subject).unwrap();
+        let (nic, forwarder) = open(subject, ring).unwrap();
         Harness::new(nic, forwarder, ring).unwrap()
     }
 
     #[test]
     fn the_driver_forwards_on_plain_memory() {
-        for subject in ["barewire", "barewire-in-place"] {
+        for subject in SUBJECTS {
             let mut harness = harness(512, subject);
             for batch in [1, 7, 32, 256] {
                 assert_eq!(harness.verify(batch, 3000).unwrap(), "verified 3000");

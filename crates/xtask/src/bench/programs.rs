@@ -13,7 +13,12 @@ use super::subject::Program;
 /// The level that bounds of instruction counts are recorded for.
 pub(super) const COUNTED: &str = "x86-64-v3";
 /// The subjects that the Rust program plays.
-pub(super) const RUST: &[&str] = &["barewire", "barewire-in-place"];
+pub(super) const RUST: &[&str] = &[
+    "barewire",
+    "barewire-in-place",
+    "virtio-split",
+    "virtio-packed",
+];
 
 /// What was built.
 #[derive(Debug)]

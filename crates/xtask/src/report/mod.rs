@@ -210,6 +210,8 @@ struct Look {
 const LOOKS: &[Look] = &[
     look("barewire", "#c2410c", false),
     look("barewire-in-place", "#c2410c", true),
+    look("virtio-split", "#a21caf", false),
+    look("virtio-packed", "#a21caf", true),
     look("c-reference", "#1d4ed8", false),
     look("dpdk-vector", "#047857", false),
     look("dpdk-simple", "#65a30d", false),

@@ -8,7 +8,7 @@ use std::sync::atomic::Ordering;
 
 use crate::depot::CHUNK;
 use crate::packet::Template;
-use crate::translation::Attached;
+use crate::translation::{Attached, Translate};
 use crate::{DescriptorRing, DmaError, DmaRegion, Domain, Iova, Mapping, Pages, Pool, Ring};
 
 /// What a family of devices reads and writes in descriptors that are received through and then

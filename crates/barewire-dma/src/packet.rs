@@ -168,6 +168,18 @@ impl<W: Lanes> Handles<W> {
         self.at() - (self.0 >> OFFSET)
     }
 
+    /// How far the first bytes are from the starts of the buffers.
+    #[inline]
+    pub(crate) fn offset(self) -> W {
+        self.0 >> OFFSET & 0x7fff
+    }
+
+    /// Not 0 where the pool knows more about a frame.
+    #[inline]
+    pub(crate) fn more(self) -> W {
+        self.0 & MORE
+    }
+
     /// Sets a bit of [`UNUSUAL`](Self::UNUSUAL) where a frame is in several buffers, or its length
     /// is out of bounds. Other bits mean nothing.
     #[inline]

@@ -256,6 +256,28 @@ impl<'a> Memory<'a> {
         unsafe { std::slice::from_raw_parts_mut(at.as_ptr(), usize::from(raw.len())) }
     }
 
+    /// The `N` bytes in front of a frame, to write; none where its headroom is less.
+    #[inline]
+    pub(crate) fn in_front<'b, const N: usize>(
+        self,
+        raw: &'b mut RawPacket,
+    ) -> Option<&'b mut [u8; N]>
+    where
+        'a: 'b,
+    {
+        if usize::from(raw.offset()) < N {
+            return None;
+        }
+        let end = self.place(raw);
+        // SAFETY: the frame begins at `end`, `offset` bytes behind the start of its buffer, which
+        // lies in the pool's region (see `place`), and `N` is not more than `offset`.
+        let mut first = unsafe { end.sub(N) }.cast::<[u8; N]>();
+        // SAFETY: these are bytes of the frame's buffer, initialised as the whole region is. The pool,
+        // borrowed for longer than `'b`, keeps it mapped, and whoever has `&mut` of the handle is
+        // alone with the buffer for as long as the reference lives.
+        Some(unsafe { first.as_mut() })
+    }
+
     /// Bytes of a buffer that no handle exists of, to write.
     ///
     /// # Safety

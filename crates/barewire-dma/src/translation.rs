@@ -118,13 +118,20 @@ impl Pools {
     }
 }
 
-impl Places {
-    /// The address of one place.
+impl Translate for Places {
     #[inline]
-    pub(crate) fn one(&self, at: u64) -> u64 {
+    fn one(&self, at: u64) -> u64 {
         match self {
             Self::Linear(places) => places.one(at),
             Self::Paged(places) => places.one(at),
+        }
+    }
+
+    #[inline]
+    fn group(&self, at: Group) -> Group {
+        match self {
+            Self::Linear(places) => places.group(at),
+            Self::Paged(places) => places.group(at),
         }
     }
 }

@@ -119,7 +119,7 @@ impl FakeVirtio {
         let shared = Arc::clone(&self.shared);
         let queue = shared.queue(1);
         let mut sent = 0;
-        while let Some(chain) = shared.available(&queue, self.tx)? {
+        while let Some(chain) = shared.available(&queue, self.tx) {
             let header = u64::from(HEADER);
             let whole = chain.len == u32::from(HEADER + FRAME)
                 && chain.flags == 0
@@ -142,7 +142,7 @@ impl FakeVirtio {
         };
         let mut received = 0;
         while received < frames
-            && let Some(chain) = shared.available(&queue, self.rx)?
+            && let Some(chain) = shared.available(&queue, self.rx)
         {
             shared.regions.write(chain.address, &header.to_bytes());
             let at = chain.address + u64::from(HEADER);
@@ -177,8 +177,8 @@ impl Shared {
         self.regions.read(address).map(u16::from_le_bytes)
     }
 
-    /// The next chain that the driver has made available; nothing at all where there is no memory.
-    fn available(&self, queue: &Parts, at: Cursor) -> Option<Option<Chain>> {
+    /// The next chain that the driver has made available.
+    fn available(&self, queue: &Parts, at: Cursor) -> Option<Chain> {
         let [descriptors, driver, _] = queue.addresses;
         let descriptor = |n: u16| {
             let bytes = self.regions.read::<16>(descriptors + u64::from(n) * 16)?;
@@ -188,17 +188,17 @@ impl Shared {
         match self.format {
             Format::Split => {
                 if self.read16(driver + 2)? == at.used {
-                    return Some(None);
+                    return None;
                 }
                 let slot = u64::from(at.used % queue.size);
                 let id = self.read16(driver + 4 + slot * 2)?;
                 let found = split::Descriptor::from_words(descriptor(id)?);
-                Some(Some(Chain {
+                Some(Chain {
                     id,
                     address: found.address,
                     len: found.length,
                     flags: found.flags,
-                }))
+                })
             }
             Format::Packed => {
                 let found = packed::Descriptor::from_words(descriptor(at.used)?);
@@ -208,7 +208,7 @@ impl Shared {
                     len: found.length,
                     flags: found.flags & !(packed::AVAIL | packed::USED),
                 };
-                Some(found.is_available(!at.again).then_some(chain))
+                found.is_available(!at.again).then_some(chain)
             }
         }
     }
@@ -288,8 +288,8 @@ impl PciFunction for Function {
             (capability::NOTIFY, NOTIFY, 4),
             (capability::DEVICE, CONFIG, 8),
         ];
-        let list = offset.checked_sub(FIRST);
-        let found = list.and_then(|at| Some((structures.get(usize::from(at / APART))?, at)));
+        let behind = offset.checked_sub(FIRST);
+        let found = behind.and_then(|at| Some((structures.get(usize::from(at / APART))?, at)));
         Ok(match (offset, found) {
             (0, _) => u32::from(DEVICE_NET) << 16 | u32::from(VENDOR),
             (0x04, _) => 1 << 20, // there are capabilities

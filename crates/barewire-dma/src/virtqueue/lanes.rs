@@ -22,6 +22,17 @@ pub(super) fn store<W: Word>(words: &[W], index: usize, value: u64, ordering: Or
     }
 }
 
+/// A word, in the processor's byte order.
+#[inline]
+pub(super) fn get<W: Word>(word: &W) -> u64 {
+    u64::from_le(word.load(Ordering::Relaxed))
+}
+
+#[inline]
+pub(super) fn put<W: Word>(word: &W, value: u64) {
+    word.store(value.to_le(), Ordering::Relaxed);
+}
+
 /// Writes 16 bits at a byte offset, a multiple of 2, of a word that only the driver writes.
 #[inline]
 pub(super) fn put16<W: Word>(words: &[W], offset: usize, value: u16, ordering: Ordering) {

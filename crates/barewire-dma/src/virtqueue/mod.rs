@@ -109,6 +109,15 @@ pub struct Used {
     pub honest: bool,
 }
 
+/// Chains whose numbers follow each other.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Run {
+    /// The first's number.
+    pub first: u16,
+    /// How many.
+    pub count: u16,
+}
+
 /// What a device said that can't be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum QueueFault {
@@ -155,6 +164,26 @@ pub trait Virtqueue: Debug + Send + Sized + 'static {
     /// is done, when it has no piece or more than there is room for.
     fn offer<W: Word>(&mut self, words: &[W], chain: &[Piece]) -> Option<u16>;
 
+    /// Makes a chain of one piece available, into which the device may write `room` bytes; it reads the
+    /// piece where that is 0. Returns its number, or `None` where there is no room.
+    fn offer_one<W: Word>(&mut self, words: &[W], piece: (u64, u32), room: u32) -> Option<u16>;
+
+    /// The numbers that the next chains of one piece get, as far as they follow each other and there
+    /// is room: at most `most`.
+    fn next_run(&self, most: usize) -> Run;
+
+    /// Makes chains of one piece available under the numbers of a run that
+    /// [`next_run`](Self::next_run) told, each with the address and the length of its piece, into which
+    /// the device may write `room` bytes; it reads them where that is 0. Ends where either ends, and
+    /// returns what was made available.
+    fn offer_run<W: Word>(
+        &mut self,
+        words: &[W],
+        run: Run,
+        pieces: impl ExactSizeIterator<Item = (u64, u32)>,
+        room: u32,
+    ) -> Run;
+
     /// Lets the device see what was offered, and says whether it wants to be told.
     fn publish<W: Word>(&mut self, words: &[W]) -> bool;
 
@@ -163,6 +192,14 @@ pub trait Virtqueue: Debug + Send + Sized + 'static {
     /// # Errors
     /// [`QueueFault`]. The queue is to be given up then.
     fn take_used<W: Word>(&mut self, words: &[W]) -> Result<Option<Used>, QueueFault>;
+
+    /// The next chains that the device is done with, as far as each has one piece and their numbers
+    /// follow each other, and how many bytes the device says it wrote into each: at most as many as
+    /// there are places in `lens`. None where [`take_used`](Self::take_used) is to look.
+    ///
+    /// # Errors
+    /// [`QueueFault`]. The queue is to be given up then.
+    fn take_run<W: Word>(&mut self, words: &[W], lens: &mut [u32]) -> Result<Run, QueueFault>;
 
     /// Forgets all chains that the device has, as it is stopped, and tells their numbers. The queue is
     /// of no use afterwards.

@@ -5,8 +5,8 @@ use std::sync::atomic::Ordering;
 use barewire_spec::virtio::packed::{self, Descriptor};
 
 use super::chains::{Chains, Ring};
-use super::lanes::{load, part16, store};
-use super::{Piece, QueueFault, QueueFeatures, QueueParts, Used, Virtqueue};
+use super::lanes::{load, part16, part32, put, store};
+use super::{Piece, QueueFault, QueueFeatures, QueueParts, Run, Used, Virtqueue};
 use crate::Word;
 
 /// Distance of what the driver, and what the device, write besides descriptors: cache lines.
@@ -173,6 +173,79 @@ impl Virtqueue for Packed {
     }
 
     #[inline]
+    fn offer_one<W: Word>(
+        &mut self,
+        words: &[W],
+        (address, length): (u64, u32),
+        room: u32,
+    ) -> Option<u16> {
+        if self.room == 0 {
+            return None;
+        }
+        let id = self.free.pop()?;
+        let mut flags = packed::available_flags(self.next.wrap);
+        flags |= if room > 0 { packed::WRITE } else { 0 };
+        let descriptor = Descriptor {
+            address,
+            length,
+            id,
+            flags,
+        };
+        let at = usize::from(self.next.at) * 2;
+        let [first, second] = descriptor.into_words();
+        store(words, at, first, Ordering::Relaxed);
+        store(words, at + 1, second, Ordering::Release);
+        self.chains.keep(id, 1, room);
+        self.room -= 1;
+        self.next.advance(1, self.size);
+        self.unasked = true;
+        Some(id)
+    }
+
+    #[inline]
+    fn next_run(&self, most: usize) -> Run {
+        let before_end = self.size - self.next.at;
+        let room = self.room.min(before_end);
+        self.free.run(most.min(usize::from(room)))
+    }
+
+    #[inline]
+    fn offer_run<W: Word>(
+        &mut self,
+        words: &[W],
+        mut run: Run,
+        pieces: impl ExactSizeIterator<Item = (u64, u32)>,
+        room: u32,
+    ) -> Run {
+        let (at, count) = (usize::from(self.next.at), usize::from(run.count));
+        let ring = words.get(at * 2..(at + count) * 2);
+        let (ring, _) = ring.unwrap_or_default().as_chunks::<2>();
+        let mut flags = packed::available_flags(self.next.wrap);
+        flags |= if room > 0 { packed::WRITE } else { 0 };
+        run.count = run
+            .count
+            .min(u16::try_from(pieces.len()).unwrap_or(run.count));
+        let ids = run.first..;
+        for (([first, second], (address, length)), id) in ring.iter().zip(pieces).zip(ids) {
+            let descriptor = Descriptor {
+                address,
+                length,
+                id,
+                flags,
+            };
+            let words = descriptor.into_words();
+            put(first, words[0]);
+            second.store(words[1].to_le(), Ordering::Release);
+        }
+        self.free.drop_first(run.count);
+        self.chains.lend_run(run, room);
+        self.room -= run.count;
+        self.next.advance(run.count, self.size);
+        self.unasked |= run.count > 0;
+        run
+    }
+
+    #[inline]
     fn publish<W: Word>(&mut self, words: &[W]) -> bool {
         if !self.unasked {
             return false;
@@ -201,6 +274,37 @@ impl Virtqueue for Packed {
         self.room += descriptors;
         self.free.push(used.id);
         Ok(Some(used))
+    }
+
+    #[inline]
+    fn take_run<W: Word>(&mut self, words: &[W], lens: &mut [u32]) -> Result<Run, QueueFault> {
+        let at = usize::from(self.used.at);
+        let most = lens.len().min(self.lent()).min(usize::from(self.size) - at);
+        let ring = words.get(at * 2..(at + most) * 2);
+        let (ring, _) = ring.unwrap_or_default().as_chunks::<2>();
+        let Some([_, second]) = ring.first().filter(|_| !self.chains.in_run()) else {
+            return Ok(Run::default());
+        };
+        let first = u64::from_le(second.load(Ordering::Acquire)) >> 32 & 0xffff;
+        let flags = u64::from(packed::AVAIL | packed::USED);
+        let looked_at = flags << 48 | 0xffff << 32;
+        let used = u64::from(packed::used_flags(self.used.wrap));
+        let mut expected = used << 48 | first << 32;
+        let mut count = 0;
+        for ([_, second], len) in ring.iter().zip(lens) {
+            let word = u64::from_le(second.load(Ordering::Acquire));
+            if (word ^ expected) & looked_at != 0 {
+                break;
+            }
+            *len = part32(word);
+            expected = expected.wrapping_add(1 << 32);
+            count += 1;
+        }
+        let run = self.chains.take_run(first, count).unwrap_or_default();
+        self.free.push_run(run);
+        self.used.advance(run.count, self.size);
+        self.room += run.count;
+        Ok(run)
     }
 
     fn forget(&mut self, each: impl FnMut(u16)) {

@@ -1,4 +1,5 @@
 //! Receive queues: empty buffers to the device, frames to the program.
+#![allow(unsafe_code)]
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -6,16 +7,21 @@ use std::sync::atomic::Ordering;
 use barewire_spec::virtio::header::{self, Header};
 
 use super::lanes::load;
-use super::{HEADER, Piece, QueueFeatures, QueueMemory, QueuePlan, Used, Virtqueue, check_header};
+use super::{
+    HEADER, Piece, QueueFeatures, QueueMemory, QueuePlan, Run, Used, Virtqueue, check_header,
+};
 use crate::depot::CHUNK;
-use crate::packet::RawPacket;
-use crate::translation::Attached;
-use crate::{Batch, DmaError, Domain, Mapping, Offload, Pool};
+use crate::lanes::{GROUP, Group, any_set};
+use crate::packet::{RawPacket, Template};
+use crate::translation::{Attached, Places, Translate};
+use crate::{Batch, DmaError, Domain, Lanes, Mapping, Offload, Pool};
 
 /// The most buffers of a frame: enough for 64 KiB in the smallest buffers that are any use for it.
 const LONGEST: u16 = 64;
 /// The shortest frame: an Ethernet header.
 const SHORTEST: u16 = 14;
+/// Bytes of a header, with those that the shortest does not have.
+const HEADER_BYTES: u16 = 12;
 
 /// What was negotiated about the headers of received frames (VIRTIO §5.1.6.4).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -55,10 +61,41 @@ pub struct VirtRx<Q: Virtqueue> {
     begin: u16,
     /// How many bytes it may write there.
     room: u16,
+    /// Of a frame behind its header.
+    template: Template,
+    /// What in a header asks for a closer look.
+    unusual: Unusual,
     /// The buffer behind each chain.
     starts: Box<[u32]>,
     frame: Frame,
     armed: bool,
+}
+
+/// What in a header asks for a closer look at its frame.
+#[derive(Clone, Copy, Debug)]
+struct Unusual {
+    /// Bits of the flags and the segmentation that say that there is something to know.
+    notes: u16,
+    /// Bits in which the number of buffers must be 1.
+    buffers: u16,
+}
+
+impl Unusual {
+    fn new(headers: RxHeaders) -> Self {
+        let all_if = |on| if on { u16::MAX } else { 0 };
+        Self {
+            notes: all_if(headers.offloads),
+            buffers: all_if(headers.mergeable),
+        }
+    }
+
+    /// 0 where there is nothing to be looked at.
+    #[inline]
+    fn found_in(self, header: &[u8; header::BYTES]) -> u16 {
+        let [flags, segmentation, .., low, high] = *header;
+        let notes = u16::from_le_bytes([flags, segmentation]) & self.notes;
+        notes | (u16::from_le_bytes([low, high]) ^ 1) & self.buffers
+    }
 }
 
 /// A frame of which not all buffers have come.
@@ -124,6 +161,8 @@ impl<Q: Virtqueue> VirtRx<Q> {
             headers,
             begin,
             room: pool.inner().whole() - begin,
+            template: Template::new(begin + ahead),
+            unusual: Unusual::new(headers),
             starts,
             frame: Frame::new(),
             armed: false,
@@ -176,20 +215,50 @@ impl<Q: Virtqueue> VirtRx<Q> {
             }
             let chunk = spare.or_else(|| self.attached.pool.inner().depot().take_chunk());
             let Some(chunk) = chunk else { break };
-            for start in chunk {
-                if self.lend(start).is_some() {
-                    lent += 1;
-                } else {
+            let mut starts = chunk.as_slice();
+            while !starts.is_empty() {
+                let more = self.lend(starts);
+                if more == 0 {
                     // a small queue takes less than a chunk
-                    self.attached.pool.inner().depot().put(&[start]);
+                    self.attached.pool.inner().depot().put(starts);
+                    break;
                 }
+                lent += more;
+                starts = starts.get(more..).unwrap_or_default();
             }
         }
         lent
     }
 
-    /// Lends one empty buffer; `None` where there is no room.
-    fn lend(&mut self, start: u32) -> Option<()> {
+    /// Lends the first of some empty buffers, and returns how many: 0 where there is no room.
+    fn lend(&mut self, starts: &[u32]) -> usize {
+        if self.headers.apart {
+            let lent = starts.first().and_then(|start| self.lend_apart(*start));
+            return usize::from(lent.is_some());
+        }
+        let run = self.queue.next_run(starts.len());
+        let places = self.starts.get_mut(run.range());
+        for (place, start) in places.unwrap_or_default().iter_mut().zip(starts) {
+            *place = *start;
+        }
+        let starts = starts.iter().map(|start| u64::from(*start));
+        let (words, room) = (self.memory.words(), u32::from(self.room));
+        let begin = u64::from(self.begin);
+        let lent = match &self.attached.places {
+            Places::Linear(places) => {
+                let pieces = starts.map(|start| (places.one(start + begin), room));
+                self.queue.offer_run(words, run, pieces, room)
+            }
+            places @ Places::Paged(_) => {
+                let pieces = starts.map(|start| (places.one(start + begin), room));
+                self.queue.offer_run(words, run, pieces, room)
+            }
+        };
+        usize::from(lent.count)
+    }
+
+    /// Lends one empty buffer with a header apart from it; `None` where there is no room.
+    fn lend_apart(&mut self, start: u32) -> Option<()> {
         let at = u64::from(start) + u64::from(self.begin);
         let buffer = Piece {
             address: self.attached.places.one(at),
@@ -198,18 +267,12 @@ impl<Q: Virtqueue> VirtRx<Q> {
             table: false,
         };
         let id = self.queue.next_id()?;
-        let words = self.memory.words();
-        if self.headers.apart {
-            let header = Piece {
-                address: self.memory.address(self.memory.slot(id)),
-                len: u32::from(self.headers.bytes),
-                writable: true,
-                table: false,
-            };
-            self.queue.offer(words, &[header, buffer])?;
-        } else {
-            self.queue.offer(words, &[buffer])?;
-        }
+        let header = Piece {
+            address: self.memory.address(self.memory.slot(id)),
+            len: u32::from(self.headers.bytes),
+            ..buffer
+        };
+        self.queue.offer(self.memory.words(), &[header, buffer])?;
         if let Some(place) = self.starts.get_mut(usize::from(id)) {
             *place = start;
         }
@@ -234,6 +297,9 @@ impl<Q: Virtqueue> VirtRx<Q> {
         }
         let mut received = Received::default();
         while batch.room() > 0 {
+            if batch.room() >= GROUP && self.receive_run(batch, &mut received)? {
+                continue;
+            }
             let Some(used) = self.queue.take_used(self.memory.words())? else {
                 break;
             };
@@ -246,8 +312,100 @@ impl<Q: Virtqueue> VirtRx<Q> {
         Ok(received)
     }
 
-    /// Takes back one buffer.
+    /// Takes back a run of buffers, if the device is done with one; says so if not.
     #[inline]
+    fn receive_run(
+        &mut self,
+        batch: &mut Batch,
+        received: &mut Received,
+    ) -> Result<bool, DmaError> {
+        let mut lens = [0; CHUNK];
+        let most = batch.room().min(CHUNK);
+        let places = lens.get_mut(..most).unwrap_or_default();
+        let run = self.queue.take_run(self.memory.words(), places)?;
+        if run.count == 0 {
+            return Ok(false);
+        }
+        let lens = lens.get(..usize::from(run.count)).unwrap_or_default();
+        let whole = if self.frame.have > 0 {
+            0
+        } else {
+            self.take_whole(run, lens, batch, received)
+        };
+        for (id, len) in run.numbers().zip(lens).skip(whole) {
+            let used = Used {
+                id,
+                len: (*len).min(u32::from(self.room)),
+                honest: *len <= u32::from(self.room),
+            };
+            self.take(used, batch, received);
+        }
+        Ok(true)
+    }
+
+    /// Takes back the first buffers of a run as far as each holds a frame that needs no closer look.
+    /// Returns how many. The batch has room for the run.
+    #[inline]
+    fn take_whole(
+        &mut self,
+        run: Run,
+        lens: &[u32],
+        batch: &mut Batch,
+        received: &mut Received,
+    ) -> usize {
+        const BORROW: u64 = 1 << 63;
+        let ahead = self.headers.bytes;
+        let (least, room) = (u64::from(ahead + SHORTEST), u64::from(self.room));
+        let (template, unusual, begin) = (self.template, self.unusual, self.begin);
+        let memory = self.attached.pool.inner().memory();
+        let look = |start: &u32| {
+            let header = RawPacket::single(*start, begin, HEADER_BYTES);
+            let header = memory.bytes(&header).first_chunk();
+            header.map_or(u16::MAX, |header| unusual.found_in(header))
+        };
+        let starts = self.starts.get(run.range()).unwrap_or_default();
+        let most = starts.len().min(lens.len());
+        // SAFETY: the batch has room for the whole run, says the caller.
+        let places = unsafe { batch.vacant(most) };
+        let groups = starts.as_chunks::<GROUP>().0.iter();
+        let groups = groups.zip(lens.as_chunks::<GROUP>().0);
+        let mut whole = 0;
+        for ((starts, lens), places) in groups.zip(places.as_chunks_mut::<GROUP>().0) {
+            let len = Group::from(lens.map(u64::from));
+            let misfit = len.minus(least) | (Group::of(room) - len);
+            let notes = starts.iter().fold(0, |notes, start| notes | look(start));
+            if notes != 0 || any_set(misfit, BORROW) {
+                break;
+            }
+            let starts = Group::from(starts.map(u64::from));
+            let frames = template.fill(starts, len.minus(ahead.into())).to_array();
+            for (place, frame) in places.iter_mut().zip(frames) {
+                place.write(RawPacket::from_bits(frame));
+            }
+            whole += GROUP;
+        }
+        let rest = starts.iter().zip(lens).zip(places).skip(whole);
+        for ((start, len), place) in rest {
+            let len = u64::from(*len);
+            let misfit = len.minus(least) | room.minus(len);
+            if look(start) != 0 || misfit & BORROW != 0 {
+                break;
+            }
+            let frame = template.fill(u64::from(*start), len.minus(ahead.into()));
+            place.write(RawPacket::from_bits(frame));
+            whole += 1;
+        }
+        // SAFETY: as many places were filled, with buffers of the pool that the batch is bound to.
+        // They were lent, each under one number, and `take_run` gives each number back once: nobody
+        // else has a handle of them.
+        unsafe { batch.grow(whole) };
+        let bytes: u64 = lens.iter().take(whole).map(|len| u64::from(*len)).sum();
+        received.bytes += bytes.minus(whole as u64 * u64::from(ahead));
+        received.frames += whole;
+        whole
+    }
+
+    /// Takes back one buffer.
     fn take(&mut self, used: Used, batch: &mut Batch, received: &mut Received) {
         let start = self.starts.get(usize::from(used.id)).copied().unwrap_or(0);
         // bounded by the chain's room, which has 16 bits but for a header apart

@@ -7,9 +7,10 @@ use barewire_spec::virtio::legacy;
 use barewire_spec::virtio::split::{self, Descriptor, Layout};
 
 use super::chains::{Chains, Ring};
-use super::lanes::{get16, get32, put16, store};
-use super::{Piece, QueueFault, QueueFeatures, QueueParts, Used, Virtqueue};
+use super::lanes::{get, get16, get32, part32, put, put16, store};
+use super::{Piece, QueueFault, QueueFeatures, QueueParts, Run, Used, Virtqueue};
 use crate::Word;
+use crate::lanes::GROUP;
 
 /// Alignment of what the device writes, so that it shares no cache line with what the driver writes.
 const ALIGNMENT: usize = 64;
@@ -31,6 +32,8 @@ pub struct Split {
     free: Ring,
     /// The descriptor behind each one in its chain.
     next: Box<[u16]>,
+    /// What was written into the available ring.
+    heads: Box<[u16]>,
     chains: Chains,
     /// Index of the chain that is made available next; counts modulo 2¹⁶.
     available: u16,
@@ -75,6 +78,37 @@ impl Split {
         Some(head)
     }
 
+    /// Writes the number of a chain's first descriptor into the available ring, unless it is there from
+    /// the last round: the device does not write there, or only deceives itself.
+    #[inline]
+    fn enter<W: Word>(&mut self, words: &[W], head: u16) {
+        let slot = usize::from(self.available & self.mask);
+        if let Some(there) = self.heads.get_mut(slot)
+            && *there != head
+        {
+            *there = head;
+            let at = self.available_at * 8 + 4 + 2 * slot;
+            put16(words, at, head, Ordering::Relaxed);
+        }
+        self.available = self.available.wrapping_add(1);
+    }
+
+    /// As [`enter`](Self::enter), for chains of one descriptor each.
+    #[inline]
+    fn enter_run<W: Word>(&mut self, words: &[W], run: Run) {
+        let slot = usize::from(self.available & self.mask);
+        let there = self.heads.get(slot..slot + usize::from(run.count));
+        let differ = |differ, (there, head): (&u16, u16)| differ | (there ^ head);
+        let there = there.unwrap_or_default().iter();
+        if there.zip(run.first..).fold(0, differ) == 0 {
+            self.available = self.available.wrapping_add(run.count);
+            return;
+        }
+        for head in run.first..run.first + run.count {
+            self.enter(words, head);
+        }
+    }
+
     /// Frees a chain's descriptors, first to last.
     fn release(&mut self, head: u16, descriptors: u16) {
         let mut at = head;
@@ -88,6 +122,21 @@ impl Split {
     #[inline]
     fn had(&self) -> u16 {
         self.available.wrapping_sub(self.used)
+    }
+
+    /// How many chains the device has used that are still to be taken. Asks memory when all it was
+    /// seen to have used are taken.
+    #[inline]
+    fn ready<W: Word>(&mut self, words: &[W]) -> Result<u16, QueueFault> {
+        if self.used == self.seen {
+            let (seen, had) = (self.look(words), self.had());
+            let used = seen.wrapping_sub(self.used);
+            if used > had {
+                return Err(QueueFault::TooMany { used, had });
+            }
+            self.seen = seen;
+        }
+        Ok(self.seen.wrapping_sub(self.used))
     }
 
     /// The index up to which the device says it has used; asks memory.
@@ -118,6 +167,7 @@ impl Virtqueue for Split {
             event_idx: features.event_idx,
             free: Ring::full(size),
             next: vec![0; count].into(),
+            heads: vec![0; count].into(), // as the memory is
             chains: Chains::new(size, features.in_order),
             available: 0,
             asked: 0,
@@ -163,11 +213,68 @@ impl Virtqueue for Split {
         let count = u16::try_from(chain.len()).ok()?;
         let head = self.descriptors(words, chain)?;
         self.chains.lend(head, chain, count);
-        let slot = usize::from(self.available & self.mask);
-        let at = self.available_at * 8 + 4 + 2 * slot;
-        put16(words, at, head, Ordering::Relaxed);
-        self.available = self.available.wrapping_add(1);
+        self.enter(words, head);
         Some(head)
+    }
+
+    #[inline]
+    fn offer_one<W: Word>(
+        &mut self,
+        words: &[W],
+        (address, length): (u64, u32),
+        room: u32,
+    ) -> Option<u16> {
+        let head = self.free.pop()?;
+        let descriptor = Descriptor {
+            address,
+            length,
+            flags: if room > 0 { split::WRITE } else { 0 },
+            next: 0,
+        };
+        let at = usize::from(head) * 2;
+        let [first, second] = descriptor.into_words();
+        store(words, at, first, Ordering::Relaxed);
+        store(words, at + 1, second, Ordering::Relaxed);
+        self.chains.keep(head, 1, room);
+        self.enter(words, head);
+        Some(head)
+    }
+
+    #[inline]
+    fn next_run(&self, most: usize) -> Run {
+        let slot = usize::from(self.available & self.mask);
+        self.free.run(most.min(self.heads.len() - slot))
+    }
+
+    #[inline]
+    fn offer_run<W: Word>(
+        &mut self,
+        words: &[W],
+        mut run: Run,
+        pieces: impl ExactSizeIterator<Item = (u64, u32)>,
+        room: u32,
+    ) -> Run {
+        let table = run.range();
+        let table = words.get(table.start * 2..table.end * 2);
+        let (table, _) = table.unwrap_or_default().as_chunks::<2>();
+        let flags = if room > 0 { split::WRITE } else { 0 };
+        run.count = run
+            .count
+            .min(u16::try_from(pieces.len()).unwrap_or(run.count));
+        for ([first, second], (address, length)) in table.iter().zip(pieces) {
+            let descriptor = Descriptor {
+                address,
+                length,
+                flags,
+                next: 0,
+            };
+            put(first, descriptor.into_words()[0]);
+            put(second, descriptor.into_words()[1]);
+        }
+        self.free.drop_first(run.count);
+        self.chains.lend_run(run, room);
+        self.enter_run(words, run);
+        run
     }
 
     #[inline]
@@ -192,16 +299,8 @@ impl Virtqueue for Split {
 
     #[inline]
     fn take_used<W: Word>(&mut self, words: &[W]) -> Result<Option<Used>, QueueFault> {
-        if self.used == self.seen {
-            self.seen = self.look(words);
-            let used = self.seen.wrapping_sub(self.used);
-            if used == 0 {
-                return Ok(None);
-            }
-            let had = self.had();
-            if used > had {
-                return Err(QueueFault::TooMany { used, had });
-            }
+        if self.ready(words)? == 0 {
+            return Ok(None);
         }
         if !self.chains.in_run() {
             let slot = usize::from(self.used & self.mask);
@@ -222,6 +321,51 @@ impl Virtqueue for Split {
         self.used = next;
         self.release(used.id, descriptors);
         Ok(Some(used))
+    }
+
+    #[inline]
+    fn take_run<W: Word>(&mut self, words: &[W], lens: &mut [u32]) -> Result<Run, QueueFault> {
+        let ready = usize::from(self.ready(words)?);
+        let slot = usize::from(self.used & self.mask);
+        let most = ready.min(lens.len()).min(self.heads.len() - slot);
+        if most == 0 || self.chains.in_run() {
+            return Ok(Run::default());
+        }
+        // an entry is the second half of a word and the first half of the next
+        let at = self.used_at / 8 + slot;
+        let entries = words.get(at..=at + most).and_then(<[W]>::split_first);
+        let Some((word, behind)) = entries else {
+            return Ok(Run::default());
+        };
+        let mut word = get(word);
+        let first = word >> 32;
+        let (mut expected, mut count) = (first, 0);
+        let groups = behind.as_chunks::<GROUP>().0.iter();
+        for (next, lens) in groups.zip(lens.as_chunks_mut::<GROUP>().0) {
+            let [a, b, c, d] = next.each_ref().map(get);
+            let ids = [word, a, b, c].map(|word| word >> 32);
+            *lens = [a, b, c, d].map(part32);
+            if differ_from_run(ids, expected) {
+                break;
+            }
+            word = d;
+            expected += GROUP as u64;
+            count += 4;
+        }
+        let single = behind.iter().zip(lens).skip(usize::from(count));
+        for (next, len) in single {
+            if word >> 32 != expected {
+                break;
+            }
+            word = get(next);
+            *len = part32(word);
+            expected += 1;
+            count += 1;
+        }
+        let run = self.chains.take_run(first, count).unwrap_or_default();
+        self.free.push_run(run);
+        self.used = self.used.wrapping_add(run.count);
+        Ok(run)
     }
 
     fn forget(&mut self, each: impl FnMut(u16)) {
@@ -248,6 +392,13 @@ impl Virtqueue for Split {
             put16(words, at, split::NO_INTERRUPT, Ordering::Relaxed);
         }
     }
+}
+
+/// Whether these are not `first` and the numbers behind it.
+#[inline]
+fn differ_from_run(ids: [u64; GROUP], first: u64) -> bool {
+    let both = ids.into_iter().zip(first..);
+    both.fold(0, |differ, (id, expected)| differ | (id ^ expected)) != 0
 }
 
 #[cfg(test)]

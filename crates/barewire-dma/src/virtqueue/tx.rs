@@ -4,19 +4,23 @@ use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use barewire_spec::virtio::split;
+use barewire_spec::virtio::{header, split};
 
 use super::lanes::store;
-use super::{HEADER, Piece, QueueFeatures, QueueMemory, QueuePlan, Virtqueue, check_header};
+use super::{HEADER, Piece, QueueFeatures, QueueMemory, QueuePlan, Run, Virtqueue, check_header};
 use crate::batch::Moved;
 use crate::depot::CHUNK;
-use crate::packet::{Bounds, RawPacket};
-use crate::translation::{Attached, Pools};
+use crate::lanes::{GROUP, any_set};
+use crate::packet::{Bounds, Handles, RawPacket};
+use crate::pool::Memory;
+use crate::translation::{Attached, Places, Pools, Translate};
 use crate::tx_ring::Sent;
-use crate::{Batch, DmaError, Domain, Mapping, Offload, PacketRef, Pool};
+use crate::{Batch, DmaError, Domain, Lanes, Mapping, Offload, PacketRef, Pool};
 
 /// Descriptors of a table.
 const TABLE: usize = 15;
+/// Bytes of the shorter header.
+const HEADER_LEGACY: u16 = 10;
 /// Pieces of the longest chain: a header, and buffers.
 const LONGEST: usize = 64;
 
@@ -41,9 +45,17 @@ pub struct TxHeaders {
 /// to a receive queue, or home to their pools. Frames of several pools may be in the queue at once.
 #[derive(Debug)]
 pub struct VirtTx<Q: Virtqueue> {
+    in_flight: InFlight<Q>,
+    pools: Pools,
+    /// There was no room for all frames the last time.
+    cramped: bool,
+}
+
+/// The queue, and the frames behind the chains that the device has.
+#[derive(Debug)]
+struct InFlight<Q: Virtqueue> {
     queue: Q,
     memory: QueueMemory,
-    pools: Pools,
     headers: TxHeaders,
     plain: Bounds,
     indirect: bool,
@@ -83,20 +95,23 @@ impl<Q: Virtqueue> VirtTx<Q> {
         let size = usize::from(memory.size());
         let (shortest, longest) = headers.lens;
         Ok(Self {
-            queue,
             pools: Pools::default(),
-            headers,
-            plain: Bounds::new(&RangeInclusive::new(shortest, longest)),
-            indirect,
-            frames: (0..size).map(|_| RawPacket::NOTHING).collect(),
-            owners: vec![0; size].into(),
-            memory,
+            cramped: false,
+            in_flight: InFlight {
+                queue,
+                headers,
+                plain: Bounds::new(&RangeInclusive::new(shortest, longest)),
+                indirect,
+                frames: (0..size).map(|_| RawPacket::NOTHING).collect(),
+                owners: vec![0; size].into(),
+                memory,
+            },
         })
     }
 
     /// The queue's memory.
     pub fn memory(&self) -> &QueueMemory {
-        &self.memory
+        &self.in_flight.memory
     }
 
     /// Makes a pool known, mapping its memory for the device if it is not yet.
@@ -119,66 +134,190 @@ impl<Q: Virtqueue> VirtTx<Q> {
         let Some((owner, attached)) = self.pools.owner_of(batch) else {
             return (Sent::default(), 0);
         };
-        let attached = attached.clone();
+        let in_flight = &mut self.in_flight;
         let mut moved = Moved { batch, frames: 0 };
         let (mut refused, mut bytes) = (0, 0);
-        while let Some(frame) = moved.first() {
-            let handle = frame.handle();
-            let len = if handle.is_plain(self.plain) && self.lend_whole(frame, &attached, owner) {
-                u64::from(frame.len())
-            } else {
-                match self.lend_parts(frame, &attached, owner) {
-                    Lent::Whole(bytes) => bytes,
-                    Lent::NoRoom => break,
-                    Lent::Refused => {
-                        let frame = frame.alias();
-                        moved.frames += 1;
-                        refused += 1;
-                        attached.pool.inner().give_back(frame);
-                        continue;
-                    }
+        loop {
+            let frames = moved.batch.frames().get(moved.frames..);
+            let (lent, more) = in_flight.lend_run(frames.unwrap_or_default(), attached, owner);
+            moved.frames += lent;
+            bytes += more;
+            let Some(frame) = moved.first() else { break };
+            if lent > 0 {
+                continue;
+            }
+            match in_flight.lend_parts(frame, attached, owner) {
+                Lent::Whole(more) => bytes += more,
+                Lent::NoRoom => break,
+                Lent::Refused => {
+                    let frame = frame.alias();
+                    moved.frames += 1;
+                    refused += 1;
+                    attached.pool.inner().give_back(frame);
+                    continue;
                 }
-            };
+            }
             moved.frames += 1;
-            bytes += len;
         }
         let sent = moved.frames - refused;
+        self.cramped = moved.first().is_some();
         (Sent { sent, refused }, bytes)
     }
 
-    /// Lends a frame in one buffer that has nothing special about it, with its header in front of
-    /// it, if there is room for both.
+    /// Lets the device see what was lent, and says whether it wants to be told.
     #[inline]
-    fn lend_whole(&mut self, frame: &RawPacket, attached: &Attached, owner: u8) -> bool {
-        let ahead = self.headers.bytes;
-        let Some(offset) = frame.offset().checked_sub(ahead) else {
-            return false;
+    pub fn publish(&mut self) -> bool {
+        let in_flight = &mut self.in_flight;
+        in_flight.queue.publish(in_flight.memory.words())
+    }
+
+    /// Whether buffers are to be taken back before `wanted` frames are sent: there are many of them, or
+    /// there was no room the last time, or may be none now.
+    #[inline]
+    pub fn is_late(&self, wanted: usize) -> bool {
+        let in_flight = &self.in_flight;
+        let size = usize::from(in_flight.memory.size());
+        let room = in_flight.queue.room();
+        self.cramped || wanted == 0 || room < wanted || size - room >= CHUNK.min(size / 2)
+    }
+
+    /// Takes back the buffers of frames that the device has sent: into `batch`, if it carries their
+    /// pool's and has room, else to their pools. Returns how many frames.
+    ///
+    /// # Errors
+    /// [`DmaError::Device`] when the device said what can't be, after which the queue is no more
+    /// good.
+    pub fn take_back(&mut self, batch: Option<&mut Batch>) -> Result<usize, DmaError> {
+        let mut back = Back {
+            batch,
+            pools: &self.pools,
+            owner: 0,
+            starts: [0; CHUNK],
+            count: 0,
         };
+        let in_flight = &mut self.in_flight;
+        let words = in_flight.memory.words();
+        let mut frames = 0;
+        loop {
+            let mut run = in_flight.queue.take_run(words, &mut [0; CHUNK])?;
+            if run.count == 0 {
+                let Some(used) = in_flight.queue.take_used(words)? else {
+                    break;
+                };
+                run = Run {
+                    first: used.id,
+                    count: 1,
+                };
+            }
+            let sent = in_flight.frames.get(run.range()).unwrap_or_default();
+            let owners = in_flight.owners.get(run.range()).unwrap_or_default();
+            back.give(sent, owners);
+            frames += usize::from(run.count);
+        }
+        Ok(frames)
+    }
+
+    /// Number of frames that the device has.
+    pub fn lent(&self) -> usize {
+        self.in_flight.queue.lent()
+    }
+}
+
+impl<Q: Virtqueue> InFlight<Q> {
+    /// Lends the first of some frames as far as there is nothing special about them, each in one buffer
+    /// with its header in front of it, and there is room. Returns how many, and their bytes.
+    #[inline]
+    fn lend_run(&mut self, frames: &[RawPacket], attached: &Attached, owner: u8) -> (usize, u64) {
         if self.headers.apart {
-            return false;
+            return (0, 0);
         }
-        let Some(id) = self.queue.next_id() else {
-            return false;
+        if let [frame] | [frame, _] | [frame, _, _] = frames {
+            let bytes = self.lend_one(frame, attached, owner);
+            return bytes.map_or((0, 0), |bytes| (1, bytes));
+        }
+        let run = self.queue.next_run(frames.len().min(CHUNK));
+        let frames = frames.get(..usize::from(run.count)).unwrap_or_default();
+        let frames = frames.get(..self.plain_ones(frames)).unwrap_or_default();
+        let lent = if self.headers.bytes == HEADER_LEGACY {
+            self.lend_behind::<{ header::BYTES_LEGACY }>(run, frames, attached)
+        } else {
+            self.lend_behind::<{ header::BYTES }>(run, frames, attached)
         };
-        let mut header = RawPacket::single(frame.start(), offset, ahead);
-        let at = u64::from(header.at());
-        let chain = [Piece {
-            address: attached.places.one(at),
-            len: u32::from(ahead) + u32::from(frame.len()),
-            ..Piece::default()
-        }];
-        // nothing to finish, nothing to cut, no number of buffers
-        attached
-            .pool
-            .inner()
-            .memory()
-            .bytes_mut(&mut header)
-            .fill(0);
-        if self.queue.offer(self.memory.words(), &chain).is_none() {
-            return false;
+        let kept = self.frames.get_mut(lent.range()).unwrap_or_default();
+        let mut bytes = 0;
+        for (place, frame) in kept.iter_mut().zip(frames) {
+            *place = frame.alias();
+            bytes += frame.handle().len();
         }
+        let owners = self.owners.get_mut(lent.range());
+        owners.unwrap_or_default().fill(owner);
+        (usize::from(lent.count), bytes)
+    }
+
+    /// Lends a frame if it is plain and there is room, and returns its bytes.
+    #[inline]
+    fn lend_one(&mut self, frame: &RawPacket, attached: &Attached, owner: u8) -> Option<u64> {
+        if self.plain_ones(std::slice::from_ref(frame)) == 0 {
+            return None;
+        }
+        let (memory, places) = (attached.pool.inner().memory(), &attached.places);
+        let piece = if self.headers.bytes == HEADER_LEGACY {
+            piece::<{ header::BYTES_LEGACY }>(frame, memory, places)
+        } else {
+            piece::<{ header::BYTES }>(frame, memory, places)
+        };
+        let id = self.queue.offer_one(self.memory.words(), piece, 0)?;
         self.keep(id, frame, owner);
-        true
+        Some(frame.handle().len())
+    }
+
+    /// Lends as many plain frames as a run has numbers, each behind a header of `N` bytes.
+    #[inline]
+    fn lend_behind<const N: usize>(
+        &mut self,
+        run: Run,
+        frames: &[RawPacket],
+        attached: &Attached,
+    ) -> Run {
+        let words = self.memory.words();
+        let memory = attached.pool.inner().memory();
+        match &attached.places {
+            Places::Linear(places) => {
+                let pieces = frames.iter().map(|frame| piece::<N>(frame, memory, places));
+                self.queue.offer_run(words, run, pieces, 0)
+            }
+            places @ Places::Paged(_) => {
+                let pieces = frames.iter().map(|frame| piece::<N>(frame, memory, places));
+                self.queue.offer_run(words, run, pieces, 0)
+            }
+        }
+    }
+
+    /// How many of the first frames have nothing special about them, and room in front of them for
+    /// their header.
+    #[inline]
+    fn plain_ones(&self, frames: &[RawPacket]) -> usize {
+        const UNUSUAL: u64 = Handles::<u64>::UNUSUAL;
+        const BORROW: u64 = 1 << 63;
+        let ahead = u64::from(self.headers.bytes);
+        let mut plain = 0;
+        let (groups, rest) = frames.as_chunks::<GROUP>();
+        for group in groups {
+            let handles = Handles::of(group);
+            let short = handles.offset().minus(ahead) & BORROW;
+            if any_set(handles.unusual(self.plain) & UNUSUAL | short, u64::MAX) {
+                break;
+            }
+            plain += GROUP;
+        }
+        let rest = if plain == groups.len() * GROUP {
+            rest
+        } else {
+            frames.get(plain..).unwrap_or_default()
+        };
+        let mut rest = rest.iter().map(RawPacket::handle);
+        let odd = rest.position(|it| !it.is_plain(self.plain) || it.offset() < ahead);
+        plain + odd.unwrap_or(frames.len() - plain)
     }
 
     fn keep(&mut self, id: u16, frame: &RawPacket, owner: u8) {
@@ -306,43 +445,21 @@ impl<Q: Virtqueue> VirtTx<Q> {
         let fits = u64::try_from(bytes).is_ok_and(|bytes| offload.fits(bytes));
         cut && fits && bytes >= usize::from(shortest) && segments.all(|part| !part.is_empty())
     }
+}
 
-    /// Lets the device see what was lent, and says whether it wants to be told.
-    #[inline]
-    pub fn publish(&mut self) -> bool {
-        self.queue.publish(self.memory.words())
+/// A frame and the header of `N` bytes in front of it: address and length. The header says that there
+/// is nothing to finish and nothing to cut.
+#[inline]
+fn piece<const N: usize>(
+    frame: &RawPacket,
+    memory: Memory<'_>,
+    places: &impl Translate,
+) -> (u64, u32) {
+    if let Some(header) = memory.in_front(&mut frame.alias()) {
+        *header = [0; N];
     }
-
-    /// Takes back the buffers of frames that the device has sent: into `batch`, if it carries their
-    /// pool's and has room, else to their pools. Returns how many frames.
-    ///
-    /// # Errors
-    /// [`DmaError::Device`] when the device said what can't be, after which the queue is no more
-    /// good.
-    pub fn take_back(&mut self, batch: Option<&mut Batch>) -> Result<usize, DmaError> {
-        let mut back = Back {
-            batch,
-            pools: &self.pools,
-            owner: 0,
-            starts: [0; CHUNK],
-            count: 0,
-        };
-        let mut frames = 0;
-        while let Some(used) = self.queue.take_used(self.memory.words())? {
-            let id = usize::from(used.id);
-            let frame = self.frames.get_mut(id).map(std::mem::take);
-            if let (Some(frame), Some(owner)) = (frame, self.owners.get(id)) {
-                back.give(frame, *owner);
-            }
-            frames += 1;
-        }
-        Ok(frames)
-    }
-
-    /// Number of frames that the device has.
-    pub fn lent(&self) -> usize {
-        self.queue.lent()
-    }
+    let at = places.one(frame.handle().at().minus(N as u64));
+    (at, u32::from(frame.len()) + u32::try_from(N).unwrap_or(0))
 }
 
 /// What became of a frame.
@@ -365,21 +482,37 @@ struct Back<'q, 'b> {
 }
 
 impl Back<'_, '_> {
+    /// Gives back frames and says whose each is.
     #[inline]
-    fn give(&mut self, frame: RawPacket, owner: u8) {
-        if frame.more() {
-            if let Some(attached) = self.pools.get(owner) {
-                attached.pool.inner().give_back(frame);
-            }
-            return;
+    fn give(&mut self, frames: &[RawPacket], owners: &[u8]) {
+        let owner = owners.first().copied().unwrap_or(0);
+        let same = owners.iter().fold(0, |differ, it| differ | (it ^ owner)) == 0;
+        let more = frames
+            .iter()
+            .fold(0, |all, frame| all | frame.handle().more());
+        if !same || more != 0 {
+            return self.give_each(frames, owners);
         }
-        if owner != self.owner || self.count == CHUNK {
+        if owner != self.owner || self.count + frames.len() > CHUNK {
             self.flush();
             self.owner = owner;
         }
-        if let Some(place) = self.starts.get_mut(self.count) {
+        let places = self.starts.get_mut(self.count..);
+        let places = places.unwrap_or_default().iter_mut();
+        for (place, frame) in places.zip(frames) {
             *place = frame.start();
-            self.count += 1;
+        }
+        self.count += frames.len();
+    }
+
+    #[cold]
+    fn give_each(&mut self, frames: &[RawPacket], owners: &[u8]) {
+        for (frame, owner) in frames.iter().zip(owners) {
+            if !frame.more() {
+                self.give(std::slice::from_ref(frame), std::slice::from_ref(owner));
+            } else if let Some(attached) = self.pools.get(*owner) {
+                attached.pool.inner().give_back(frame.alias());
+            }
         }
     }
 
@@ -404,8 +537,14 @@ impl Drop for Back<'_, '_> {
 impl<Q: Virtqueue> Drop for VirtTx<Q> {
     /// Gives the buffers back. The device must have stopped.
     fn drop(&mut self) {
-        let (frames, owners, pools) = (&mut self.frames, &self.owners, &self.pools);
-        self.queue.forget(|id| {
+        let pools = &self.pools;
+        let InFlight {
+            queue,
+            frames,
+            owners,
+            ..
+        } = &mut self.in_flight;
+        queue.forget(|id| {
             let id = usize::from(id);
             let frame = frames.get_mut(id).map(std::mem::take);
             let pool = owners.get(id).and_then(|owner| pools.get(*owner));

@@ -54,7 +54,10 @@ impl<P: PciFunction, Q: Virtqueue> Transmit for Tx<P, Q> {
         if self.ring.device().stop_flag().load(Ordering::Relaxed) {
             return Err(Error::stopped(self.ring.device().chip().device()));
         }
-        if let Err(error) = self.ring.get()?.take_back(Some(batch)) {
+        let ring = self.ring.get()?;
+        if ring.is_late(batch.len())
+            && let Err(error) = ring.take_back(Some(batch))
+        {
             return Err(self.failed(error));
         }
         let pool = batch.pool().filter(|_| !batch.is_empty());

@@ -4,3 +4,4 @@ mod device;
 mod frames;
 mod lies;
 mod rig;
+mod runs;

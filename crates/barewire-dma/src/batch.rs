@@ -293,16 +293,23 @@ impl Batch {
         self.spare.truncate(self.spare.len().saturating_sub(CHUNK));
     }
 
-    /// Whether it can carry another chunk of empty buffers.
+    /// Adds a chunk of empty buffers of the pool that it is bound to; false if it can't carry more.
     #[inline]
-    pub(crate) fn has_spare_room(&self) -> bool {
-        self.spare.len() <= SPARE - CHUNK
-    }
-
-    /// Adds a chunk of empty buffers of the pool that it is bound to, if it can carry it.
-    #[inline]
-    pub(crate) fn put_spare_chunk(&mut self, chunk: &[u32; CHUNK]) {
-        self.spare.extend_from_slice(chunk);
+    pub(crate) fn put_spare_chunk(&mut self, chunk: [u32; CHUNK]) -> bool {
+        let carried = self.spare.len();
+        if carried > SPARE - CHUNK {
+            return false;
+        }
+        let vacant = self.spare.spare_capacity_mut();
+        // SAFETY: room for `SPARE` was allocated, and is never given up; with the chunk they are at
+        // most so many.
+        let places = unsafe { vacant.get_unchecked_mut(..CHUNK) };
+        for (place, buffer) in places.iter_mut().zip(chunk) {
+            place.write(buffer);
+        }
+        // SAFETY: the chunk was written behind what was there.
+        unsafe { self.spare.set_len(carried + CHUNK) };
+        true
     }
 
     /// Takes empty buffers of `pool`: to carry them, if it carries that pool's and has room, else

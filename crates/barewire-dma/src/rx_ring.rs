@@ -175,13 +175,13 @@ impl<F: RxFormat> RxRing<F> {
         chunk.inspect(|chunk| self.lend(chunk)).is_some()
     }
 
-    /// Lends a chunk of empty buffers, for which there is room. Only whole chunks are ever lent, so
-    /// one never lies across the end of the ring's memory.
+    /// Lends a chunk of empty buffers, for which there is room.
     #[inline]
     fn lend(&mut self, chunk: &[u32; CHUNK]) {
         let (descriptors, buffers) = self.ring.vacant_run(CHUNK);
         let descriptors = descriptors.first_chunk_mut::<CHUNK>();
         let buffers = buffers.first_chunk_mut::<CHUNK>();
+        // only whole chunks are ever lent, so one never lies across the end of the ring's memory
         if let (Some(descriptors), Some(buffers)) = (descriptors, buffers) {
             *buffers = *chunk;
             let (headroom, format) = (self.headroom, &self.format);

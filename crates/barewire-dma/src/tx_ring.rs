@@ -245,22 +245,31 @@ impl<F: TxFormat> TxRing<F> {
             let done = report
                 .wrapping_add(1)
                 .wrapping_sub(self.in_flight.ring.oldest());
-            let (_, buffers) = self.in_flight.ring.oldest_run(done);
-            let owner = self.direct.owner;
-            match (buffers.first_chunk::<CHUNK>(), batch.as_deref_mut()) {
-                // as a rule: a whole chunk of the pool whose frames are being sent
-                (Some(chunk), Some(batch))
-                    if done == CHUNK
-                        && batch.pool_id() == self.direct.pool
-                        && differ(chunk, owner) == 0
-                        && batch.has_spare_room() =>
-                {
-                    batch.put_spare_chunk(&chunk.map(|buffer| buffer & !OWNER));
-                    self.in_flight.ring.take(CHUNK);
-                }
-                (_, batch) => self.take(done, batch),
+            let whole = done == CHUNK
+                && batch
+                    .as_deref_mut()
+                    .is_some_and(|batch| self.take_chunk(batch));
+            if !whole {
+                self.take(done, batch.as_deref_mut());
             }
         }
+    }
+
+    /// Takes the oldest chunk back into `batch`, if it is a whole one of the pool whose frames are
+    /// being sent, as is the rule.
+    #[inline]
+    fn take_chunk(&mut self, batch: &mut Batch) -> bool {
+        let (_, buffers) = self.in_flight.ring.oldest_run(CHUNK);
+        let Some(chunk) = buffers.first_chunk::<CHUNK>() else {
+            return false;
+        };
+        let taken = batch.pool_id() == self.direct.pool
+            && differ(chunk, self.direct.owner) == 0
+            && batch.put_spare_chunk(chunk.map(|buffer| buffer & !OWNER));
+        if taken {
+            self.in_flight.ring.take(CHUNK);
+        }
+        taken
     }
 
     /// Takes the oldest `count` buffers back, which are lent.

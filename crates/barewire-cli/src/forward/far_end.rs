@@ -13,7 +13,7 @@ use barewire_sim::time::Nanos;
 use barewire_sim::wire::capture::{CaptureError, Recorder, Recording, Replay};
 use barewire_sim::wire::{
     Discard, Duplex, Generator, Pattern, Silence, Sink, SinkCounters, Source, SourceControl, Touch,
-    Unplugged, Verifier, Wire,
+    Train, Unplugged, Verifier, Wire,
 };
 
 use super::ledger::{Crossing, Ledger, Noted};
@@ -392,6 +392,12 @@ impl<S: Source> Source for Gated<S> {
         self.gate.open.load(Ordering::Relaxed) && self.source.pull(now, room, frame)
     }
 
+    fn pull_train(&mut self, now: Nanos, room: usize, train: &mut Train) {
+        if self.gate.open.load(Ordering::Relaxed) {
+            self.source.pull_train(now, room, train);
+        }
+    }
+
     fn idle(&self) -> bool {
         self.source.idle()
     }
@@ -405,5 +411,10 @@ impl<A: Sink, B: Sink> Sink for Both<A, B> {
     fn push(&mut self, now: Nanos, frame: &[u8]) {
         self.0.push(now, frame);
         self.1.push(now, frame);
+    }
+
+    fn push_train(&mut self, now: Nanos, train: &Train) {
+        self.0.push_train(now, train);
+        self.1.push_train(now, train);
     }
 }

@@ -10,6 +10,4 @@ pub(crate) use backing::{Access, Distant, Memory, Unanswered};
 pub(crate) use iommu::{Descriptor, Fault, Hint, Iommu, MAX_MAPPINGS, Refused};
 pub(crate) use mirror::Mirror;
 pub(crate) use number::Width;
-#[cfg(test)]
-pub(crate) use window::BLOCK;
 pub(crate) use window::Window;

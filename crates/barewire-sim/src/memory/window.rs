@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use crate::wire::widen;
+use crate::wire::{BLOCK, Block, widen};
 
 /// The mapping that was hit last, looked up for a burst of accesses.
 #[derive(Clone, Copy, Default)]
@@ -27,6 +27,51 @@ impl<'a> Window<'a> {
         }
         let first = usize::try_from(offset / 8).ok()?;
         self.words.get(first..)?.get(..count)
+    }
+
+    /// The block of words at `iova`, if one begins there and all of it is in the mapping.
+    #[inline]
+    fn block(&self, iova: u64) -> Option<&'a [AtomicU64; BLOCK / 8]> {
+        let offset = iova.wrapping_sub(self.start);
+        if !offset.is_multiple_of(8) {
+            return None;
+        }
+        let first = usize::try_from(offset / 8).ok()?;
+        self.words.get(first..)?.first_chunk()
+    }
+
+    /// Reads the block at `iova`; false as in [`read`](Self::read).
+    #[inline]
+    pub(crate) fn read_block(&self, iova: u64, into: &mut Block) -> bool {
+        let Some(words) = self.block(iova) else {
+            return false;
+        };
+        for (bytes, word) in into.as_chunks_mut::<8>().0.iter_mut().zip(words) {
+            *bytes = word.load(Ordering::Relaxed).to_ne_bytes();
+        }
+        true
+    }
+
+    /// Writes the first `length` bytes of `from`, at least 57, at `iova`, where a buffer of at least
+    /// a block begins. False as in [`write`](Self::write).
+    #[inline]
+    pub(crate) fn write_most(&self, iova: u64, from: &Block, length: usize) -> bool {
+        let Some(words) = self.block(iova) else {
+            return false;
+        };
+        let [whole @ .., last] = words;
+        let ([bytes @ .., last_bytes], _) = from.as_chunks::<8>() else {
+            return false;
+        };
+        for (word, bytes) in whole.iter().zip(bytes) {
+            word.store(u64::from_ne_bytes(*bytes), Ordering::Relaxed);
+        }
+        // What is behind the frame in its last word stays as it is.
+        let new = u64::MAX >> (8 * (BLOCK.wrapping_sub(length) % 8));
+        let old = u64::from_le(last.load(Ordering::Relaxed));
+        let word = u64::from_le_bytes(*last_bytes);
+        last.store((old & !new | word & new).to_le(), Ordering::Relaxed);
+        true
     }
 
     /// Reads `count` bytes at `iova` to the beginning of `into`, whose rest is then unspecified.
@@ -62,9 +107,6 @@ impl<'a> Window<'a> {
         true
     }
 }
-
-/// Bytes that are read at once.
-pub(crate) const BLOCK: usize = 64;
 
 /// Reads whole blocks: as many as fit both.
 #[inline]

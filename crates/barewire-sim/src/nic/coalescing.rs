@@ -410,7 +410,7 @@ impl<'a> Burst<'a> {
             } else {
                 packet.header_bytes
             };
-        self.statistics.delivered(number, counted.max(64 - FCS));
+        self.statistics.delivered(number, 1, counted.max(64 - FCS));
         true
     }
 

@@ -53,6 +53,16 @@ impl Taken<'_> {
     }
 }
 
+/// The words of a descriptor as software wrote it.
+#[inline]
+pub(super) fn descriptor(words: &Descriptor) -> (u64, u64) {
+    let [first, second] = words;
+    (
+        u64::from_le(first.load(Ordering::Relaxed)),
+        u64::from_le(second.load(Ordering::Relaxed)),
+    )
+}
+
 /// Writes a descriptor back.
 #[inline]
 pub(super) fn write_back(words: &Descriptor, [low, high]: [u64; 2]) {
@@ -74,8 +84,7 @@ impl RxQueue {
     /// The buffer that a descriptor gives, and its second word, if that breaks no rule.
     #[inline]
     fn look(&self, words: &Descriptor) -> (u64, Result<u64, u64>) {
-        let buffer = u64::from_le(words[0].load(Ordering::Relaxed));
-        let second = u64::from_le(words[1].load(Ordering::Relaxed));
+        let (buffer, second) = descriptor(words);
         let refused = self.wants_clean && second & Status::DD != 0;
         (buffer, if refused { Err(second) } else { Ok(second) })
     }

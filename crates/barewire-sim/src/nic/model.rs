@@ -16,6 +16,7 @@ use super::packet_buffer::PacketBuffer;
 use super::pause::{PauseState, Pauses};
 use super::queue::{RxQueue, TxQueue};
 use super::recall::Recall;
+use super::receive::Arriving;
 use super::registers::Registers;
 use super::reset::Resets;
 use super::spi::SerialEeprom;
@@ -31,7 +32,7 @@ use crate::pci::ConfigSpace;
 use crate::time::{Clock, Nanos};
 use crate::trace::Trace;
 use crate::violation::{Rule, Violation, ViolationLog};
-use crate::wire::{Loopback, Wire};
+use crate::wire::{Loopback, Train, Wire};
 
 /// How many frames a step moves in each direction at most, so that accesses of the driver never
 /// wait long for the device.
@@ -90,10 +91,16 @@ pub(super) struct Model {
     pub(super) pause: PauseState,
     pub(super) rx: Vec<RxQueue>,
     pub(super) tx: Vec<TxQueue>,
+    /// Receive queues that run.
+    pub(super) receiving_queues: Vec<usize>,
     /// Transmit queues that run, in the order of their turns.
     pub(super) sending_queues: Vec<usize>,
     pub(super) next_sender: usize,
     pub(super) packet_buffer: PacketBuffer,
+    pub(super) arriving: Arriving,
+    /// Where frames are put together that are about to leave.
+    pub(super) leaving: Train,
+    /// The frame that is looked at.
     pub(super) frame: Vec<u8>,
     pub(super) port: Port,
     pub(super) link: Link,
@@ -192,9 +199,12 @@ impl Model {
             pause: PauseState::default(),
             rx: (0..QUEUES).map(|_| RxQueue::default()).collect(),
             tx: (0..QUEUES).map(|_| TxQueue::default()).collect(),
+            receiving_queues: Vec::new(),
             sending_queues: Vec::new(),
             next_sender: 0,
             packet_buffer: PacketBuffer::new(),
+            arriving: Arriving::default(),
+            leaving: Train::new(),
             frame: Vec::new(),
             port: Port::default(),
             link: Link::new(&config),

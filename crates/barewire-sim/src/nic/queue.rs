@@ -47,6 +47,20 @@ impl Ring {
         ahead as usize
     }
 
+    /// How many of them follow each other in memory.
+    #[inline]
+    pub(super) fn in_a_row(&self) -> usize {
+        if !self.has_work() {
+            return 0;
+        }
+        let end = if self.tail > self.head {
+            self.tail
+        } else {
+            self.count
+        };
+        end.saturating_sub(self.head) as usize
+    }
+
     /// The address of the descriptor at the head.
     fn address(&self) -> u64 {
         // The ring was checked to lie in mapped memory when the queue was enabled; wrapping keeps
@@ -80,6 +94,17 @@ impl Ring {
     #[inline]
     pub(super) fn advance(&mut self) {
         self.head += 1;
+        if self.head >= self.count {
+            self.head = 0;
+        }
+    }
+
+    /// Goes on by so many descriptors, which are [in a row](Self::in_a_row).
+    #[inline]
+    pub(super) fn advance_by(&mut self, count: usize) {
+        self.head = self
+            .head
+            .saturating_add(u32::try_from(count).unwrap_or(u32::MAX));
         if self.head >= self.count {
             self.head = 0;
         }

@@ -6,22 +6,36 @@
 
 use super::packet_buffer::Arrival;
 use crate::packet::{Headers, Network, Transport};
+use crate::wire::{BLOCK, Block};
 
 /// Bytes that are compared: Ethernet, IPv4 without options, both ports, and the UDP length.
 const HEAD: usize = 40;
-/// The UDP checksum, which must be 0, "none": any other depends on the payload.
-const CHECKSUM: std::ops::Range<usize> = 40..42;
+/// Of the word behind them the UDP checksum, which must be 0, "none": any other depends on the
+/// payload.
+const CHECKSUM: u64 = 0xFFFF;
+/// The shortest frame that has all of these.
+const SHORTEST: usize = HEAD + 2;
 /// Frames remembered at a time, one a place.
 const PLACES: usize = 256;
 
 type Head = [u64; HEAD / 8];
 
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug)]
 struct Memory {
     head: Head,
-    /// 0 where nothing is remembered.
+    /// That of no frame where nothing is remembered.
     length: usize,
     arrival: Arrival,
+}
+
+impl Default for Memory {
+    fn default() -> Self {
+        Self {
+            head: Head::default(),
+            length: usize::MAX,
+            arrival: Arrival::default(),
+        }
+    }
 }
 
 /// Answers by the beginnings of frames. It must be [cleared](Recall::clear) whenever a register
@@ -32,15 +46,18 @@ pub(super) struct Recall {
     empty: bool,
 }
 
-/// The first bytes as words; `None` for a frame that can't be remembered.
+/// The first bytes as words, and whether the checksum is what it must be.
 #[inline]
-fn head_of(frame: &[u8]) -> Option<Head> {
-    let bytes = frame.first_chunk::<{ CHECKSUM.end }>()?;
+fn head_of(block: &Block) -> (Head, bool) {
+    let (words, _) = block.as_chunks::<8>();
+    let [words @ .., next, _, _] = words else {
+        return (Head::default(), false);
+    };
     let mut head = Head::default();
-    for (word, bytes) in head.iter_mut().zip(bytes.as_chunks::<8>().0) {
+    for (word, bytes) in head.iter_mut().zip(words) {
         *word = u64::from_le_bytes(*bytes);
     }
-    (bytes[CHECKSUM.start] == 0 && bytes[CHECKSUM.start + 1] == 0).then_some(head)
+    (head, u64::from_le_bytes(*next) & CHECKSUM == 0)
 }
 
 /// Where a frame is remembered. Flows differ in their addresses and ports, which the last two words
@@ -67,14 +84,16 @@ impl Recall {
         }
     }
 
-    /// What was found out about a frame of the same length that began alike.
+    /// What was found out about a frame of the same length that began alike. Given the first block
+    /// of a frame, and its length.
     #[inline]
-    pub(super) fn find(&self, frame: &[u8]) -> Option<&Arrival> {
-        let head = head_of(frame)?;
+    pub(super) fn find(&self, block: &Block, length: usize) -> Option<&Arrival> {
+        let (head, unsummed) = head_of(block);
         let memory = self.memories.get(place(&head))?;
         let words = memory.head.iter().zip(head);
         let difference = words.fold(0, |all, (one, other)| all | (one ^ other));
-        (difference == 0 && memory.length == frame.len()).then_some(&memory.arrival)
+        // no frame is remembered that is too short for this
+        (difference == 0 && memory.length == length && unsummed).then_some(&memory.arrival)
     }
 
     /// Remembers what was found out about a frame, if it holds for all that begin alike.
@@ -88,9 +107,12 @@ impl Recall {
             && headers.transport == Transport::Udp
             && !headers.fragment
             && frame.first().is_some_and(|byte| byte & 1 == 0);
-        if let Some(head) = head_of(frame)
-            && follows
-        {
+        let mut block = [0; BLOCK];
+        for (byte, of) in block.iter_mut().zip(frame) {
+            *byte = *of;
+        }
+        let (head, unsummed) = head_of(&block);
+        if follows && unsummed && frame.len() >= SHORTEST {
             self.empty = false;
             self.memories[place(&head)] = Memory {
                 head,
@@ -117,6 +139,12 @@ mod tests {
         frame
     }
 
+    fn find<'a>(recall: &'a Recall, frame: &[u8]) -> Option<&'a Arrival> {
+        let mut block = [0; BLOCK];
+        block[..frame.len()].copy_from_slice(frame);
+        recall.find(&block, frame.len())
+    }
+
     fn kept(frame: &[u8]) -> Recall {
         let mut recall = Recall::new();
         let arrival = Arrival {
@@ -132,22 +160,22 @@ mod tests {
         let mut other = frame();
         other[42..].fill(9);
         let mut recall = kept(&frame());
-        assert_eq!(recall.find(&other).map(|arrival| arrival.queue), Some(7));
+        assert_eq!(find(&recall, &other).map(|arrival| arrival.queue), Some(7));
         recall.clear();
-        assert!(recall.find(&other).is_none());
+        assert!(find(&recall, &other).is_none());
     }
 
     #[test]
     fn any_other_byte_or_length_is_another_frame() {
         let recall = kept(&frame());
-        for at in 0..CHECKSUM.end {
+        for at in 0..SHORTEST {
             let mut other = frame();
             other[at] ^= 0x10;
-            assert!(recall.find(&other).is_none(), "byte {at}");
+            assert!(find(&recall, &other).is_none(), "byte {at}");
         }
-        assert!(recall.find(&frame()[..59]).is_none());
-        assert!(recall.find(&frame()[..41]).is_none());
-        assert!(recall.find(&[]).is_none());
+        assert!(find(&recall, &frame()[..59]).is_none());
+        assert!(find(&recall, &frame()[..41]).is_none());
+        assert!(find(&recall, &[]).is_none());
     }
 
     #[test]
@@ -163,7 +191,7 @@ mod tests {
         for (at, value) in changes {
             let mut frame = frame();
             frame[at] = value;
-            assert!(kept(&frame).find(&frame).is_none(), "byte {at}");
+            assert!(find(&kept(&frame), &frame).is_none(), "byte {at}");
         }
     }
 }

@@ -1,12 +1,13 @@
 //! From the wire to host memory (82599 §7.1).
 
 use std::mem;
+use std::ops::RangeInclusive;
 
 use barewire_spec::ixgbe::descriptor::rx::Status;
 use barewire_spec::ixgbe::{Eicr, limits};
 
 use super::coalescing::Coalescing;
-use super::delivery::{Delivery, Target, Trouble};
+use super::delivery::{self, Delivery, Target, Trouble, write_back};
 use super::filter::{Acceptance, Filter};
 use super::flow_director::FlowDirector;
 use super::interrupt::{Causes, causes_of};
@@ -23,7 +24,7 @@ use crate::packet::{Network, parse};
 use crate::pci::ConfigSpace;
 use crate::time::Nanos;
 use crate::violation::Rule;
-use crate::wire::Wire;
+use crate::wire::{BLOCK, Train, Wire, train};
 
 /// The shortest frame without FCS.
 const SHORTEST: usize = limits::FRAME_MIN as usize - FCS;
@@ -47,6 +48,8 @@ pub(super) struct Burst<'a> {
     pci: &'a ConfigSpace,
     pub(super) iommu: &'a Iommu,
     pub(super) queues: &'a mut [RxQueue],
+    /// Those of them that run.
+    running: &'a [usize],
     pub(super) coalescing: &'a mut Coalescing,
     /// The queue that the last frame went to, the descriptors of its ring, and where that frame is.
     current: usize,
@@ -61,6 +64,43 @@ pub(super) struct Burst<'a> {
     held: bool,
     /// What stopped which queue. The burst goes no further.
     pub(super) trouble: Option<(usize, Trouble)>,
+}
+
+/// Lengths of the frames that are delivered as a block.
+const SHORT: RangeInclusive<usize> = 57..=BLOCK;
+
+/// Frames that have come and those of them that are not dealt with yet.
+#[derive(Debug, Default)]
+pub(super) struct Arriving {
+    train: Train,
+    next: usize,
+}
+
+/// Frames of one length that go to one queue, one after the other.
+struct Run<'a> {
+    queue: usize,
+    length: usize,
+    /// The queue's descriptors that are left for it.
+    ready: &'a [Descriptor],
+    /// Bits that a descriptor's second word must not have.
+    refused: u64,
+    /// Bytes of the queue's buffers.
+    buffer: usize,
+    /// Frames that are delivered.
+    frames: usize,
+}
+
+impl Run<'_> {
+    fn none() -> Self {
+        Self {
+            queue: usize::MAX,
+            length: 0,
+            ready: &[],
+            refused: 0,
+            buffer: 0,
+            frames: 0,
+        }
+    }
 }
 
 impl Model {
@@ -85,6 +125,7 @@ impl Model {
                 pci: &self.pci,
                 iommu: &self.iommu,
                 queues: &mut self.rx,
+                running: &self.receiving_queues,
                 coalescing: &mut self.coalescing,
                 current: usize::MAX,
                 descriptors: &[],
@@ -104,7 +145,7 @@ impl Model {
                 }
                 None => &mut *self.wire,
             };
-            let taken = burst.take(wire, &mut self.frame, self.now, left);
+            let taken = burst.take(wire, &mut self.arriving, &mut self.frame, self.now, left);
             burst.close_all();
             let Burst {
                 causes,
@@ -151,37 +192,150 @@ impl Model {
     }
 }
 
-impl Burst<'_> {
-    /// Takes up to `budget` frames from the wire; returns how many.
+impl<'a> Burst<'a> {
+    /// Takes up to `budget` frames from the wire; returns how many. Those that have come stay in
+    /// `arriving` if there is trouble, and are the first the next time.
     fn take(
         &mut self,
         wire: &mut dyn Wire,
+        arriving: &mut Arriving,
         frame: &mut Vec<u8>,
         now: Nanos,
         budget: usize,
     ) -> usize {
-        let receiving = self.port.receiving;
+        let Arriving { train, next } = arriving;
+        let mut left = budget;
+        loop {
+            while *next < train.len() && self.trouble.is_none() {
+                *next += self.recalled(train.frames(*next));
+                if let Some(unlike) = train.frame(*next).filter(|_| self.trouble.is_none()) {
+                    *next += 1;
+                    self.arrive(unlike, frame);
+                }
+            }
+            if left == 0 || self.trouble.is_some() {
+                return budget - left;
+            }
+            train.begin(left);
+            *next = 0;
+            wire.pull_train(now, self.room(), train);
+            if train.is_empty() {
+                return budget - left;
+            }
+            left -= train.len().min(left);
+        }
+    }
+
+    /// For how many frames there is room at least. One may always wait in the packet buffer.
+    fn room(&self) -> usize {
+        if !self.port.receiving || !self.packet_buffer.is_empty() {
+            return 0;
+        }
+        let longest = self.port.largest + self.port.tag_room;
+        let room = self
+            .running
+            .iter()
+            .map(|number| match self.queues.get(*number) {
+                Some(queue) if queue.plain && queue.buffer >= longest => queue.ring.available(),
+                _ => 0,
+            });
+        room.min().unwrap_or(0).max(1)
+    }
+
+    /// Delivers frames that begin like others of which everything is known, as long as each goes
+    /// to memory in the usual way; returns how many. Where anything is unusual about the next one
+    /// nothing has happened to it: [`arrive`](Self::arrive) finds it too.
+    fn recalled<'t>(&mut self, frames: impl Iterator<Item = train::Frame<'t>>) -> usize {
+        let usual = self.port.receiving
+            && self.port.master
+            && !self.steered
+            && self.packet_buffer.is_empty();
+        if !usual {
+            return 0;
+        }
         let mut taken = 0;
-        while taken < budget && self.trouble.is_none() {
-            let room = receiving && self.packet_buffer.is_empty();
-            if !wire.pull(now, room, frame) {
+        let mut run = Run::none();
+        for frame in frames {
+            let Some(first) = frame.first() else { break };
+            let Some(arrival) = self.recall.find(first, frame.length) else {
+                break;
+            };
+            let queue = arrival.queue;
+            let answer = delivery::advanced(arrival, frame.length, true, None);
+            if (queue, frame.length) != (run.queue, run.length) || run.ready.is_empty() {
+                taken += run.frames;
+                self.settle(&run);
+                run = self.begin_run(queue, frame.length);
+            }
+            let [words, rest @ ..] = run.ready else { break };
+            let (buffer, second) = delivery::descriptor(words);
+            let written = second & run.refused == 0
+                && if SHORT.contains(&frame.length) {
+                    self.window.write_most(buffer, first, frame.length)
+                } else {
+                    self.window.write(buffer, frame.bytes(), run.buffer)
+                };
+            if !written {
                 break;
             }
-            taken += 1;
-            if receiving {
-                self.arrive(frame);
-            }
+            write_back(words, answer);
+            run.ready = rest;
+            run.frames += 1;
         }
-        taken
+        self.settle(&run);
+        taken + run.frames
+    }
+
+    /// A run to a queue, with no descriptors if its frames need a closer look.
+    fn begin_run(&mut self, number: usize, length: usize) -> Run<'a> {
+        let none = Run::none();
+        let Some(queue) = self.queues.get_mut(number) else {
+            return none;
+        };
+        if !queue.plain || !queue.advanced || queue.buffer < BLOCK {
+            return none;
+        }
+        if number != self.current {
+            self.current = number;
+            self.descriptors = queue.ring.descriptors(self.iommu);
+            self.window = self.iommu.window(queue.hint);
+        }
+        let head = queue.ring.head as usize;
+        let ready = self.descriptors.get(head..head + queue.ring.in_a_row());
+        Run {
+            queue: number,
+            length,
+            ready: ready.unwrap_or_default(),
+            refused: if queue.wants_clean { Status::DD } else { 0 },
+            buffer: queue.buffer,
+            frames: 0,
+        }
+    }
+
+    /// Notes that the frames of a run are delivered.
+    fn settle(&mut self, run: &Run<'_>) {
+        if run.frames > 0
+            && let Some(queue) = self.queues.get_mut(run.queue)
+        {
+            queue.ring.advance_by(run.frames);
+            self.causes |= Causes::from(queue.cause);
+            self.statistics.good(run.frames, run.length);
+            self.statistics
+                .delivered(run.queue, run.frames, run.frames * run.length);
+        }
     }
 
     /// A frame reached the MAC.
-    #[inline]
-    fn arrive(&mut self, frame: &mut Vec<u8>) {
-        if !self.steered
-            && let Some(arrival) = self.recall.find(frame).copied()
-        {
-            self.statistics.good(frame.len());
+    fn arrive(&mut self, arriving: train::Frame<'_>, frame: &mut Vec<u8>) {
+        if !self.port.receiving {
+            return;
+        }
+        frame.clear();
+        frame.extend_from_slice(arriving.bytes());
+        let known = arriving.first().filter(|_| !self.steered);
+        let known = known.and_then(|first| self.recall.find(first, arriving.length));
+        if let Some(arrival) = known.copied() {
+            self.statistics.good(1, frame.len());
             self.hand_on(frame, arrival);
         } else {
             self.examine(frame);
@@ -189,7 +343,6 @@ impl Burst<'_> {
     }
 
     /// Finds out what a frame is, and what is to become of it.
-    #[inline(never)]
     fn examine(&mut self, frame: &mut Vec<u8>) {
         let bytes = frame.len();
         let mut status = LAST;
@@ -219,7 +372,7 @@ impl Burst<'_> {
             return;
         }
         if status & BAD == 0 {
-            self.statistics.good(bytes);
+            self.statistics.good(1, bytes);
         }
         let acceptance = self.filter.accepts(frame);
         if acceptance == Acceptance::No || !self.filter.accepts_vlan(&headers) {
@@ -259,7 +412,6 @@ impl Burst<'_> {
     }
 
     /// Gives a frame to the host, or puts it with those that wait.
-    #[inline]
     fn hand_on(&mut self, frame: &mut Vec<u8>, arrival: Arrival) {
         let done = if self.packet_buffer.is_empty() {
             match self.offer(frame, &arrival, 0) {
@@ -288,7 +440,7 @@ impl Burst<'_> {
         if self.port.pauses.passes(control) {
             return false;
         }
-        self.statistics.good(bytes);
+        self.statistics.good(1, bytes);
         self.statistics.filtered(bytes);
         true
     }
@@ -323,8 +475,6 @@ impl Burst<'_> {
 
     /// Tries to give a frame to the host, of which `done` bytes are there already. `None` when the
     /// device is finished with it, delivered or not; else how many bytes are there now.
-    #[inline(always)]
-    #[allow(clippy::inline_always)] // once a frame: what it is given stays in registers
     fn offer(&mut self, frame: &[u8], arrival: &Arrival, done: usize) -> Option<usize> {
         if !self.port.master && !self.pci.is_master() {
             self.held = true;
@@ -368,7 +518,7 @@ impl Burst<'_> {
             Delivery::Done => {
                 self.causes |= Causes::from(ring.queue.cause);
                 let fcs = if self.port.strip_fcs { 0 } else { FCS };
-                self.statistics.delivered(number, frame.len() - fcs);
+                self.statistics.delivered(number, 1, frame.len() - fcs);
                 None
             }
             Delivery::Blocked(0) if ring.queue.drop => {

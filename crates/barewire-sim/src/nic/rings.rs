@@ -219,6 +219,10 @@ impl Model {
         let reused = Subject::Object("receive descriptor");
         let wants_clean =
             advanced && !(enable && one_buffer && self.tolerates(Rule::Descriptor, reused, 0));
+        self.receiving_queues.retain(|other| *other != queue);
+        if enable {
+            self.receiving_queues.push(queue);
+        }
         let state = &mut self.rx[queue];
         if enable {
             let mut ring = Ring::default();

@@ -81,8 +81,13 @@ struct Tally {
 impl Tally {
     #[inline]
     fn add(&mut self, bytes: usize) {
-        self.frames += 1;
-        self.bytes += widen(bytes + FCS);
+        self.add_many(1, bytes);
+    }
+
+    #[inline]
+    fn add_many(&mut self, frames: usize, bytes: usize) {
+        self.frames += widen(frames);
+        self.bytes += widen(bytes + frames * FCS);
     }
 }
 
@@ -169,11 +174,11 @@ impl Statistics {
         remap(&mut self.transmit_index, index, value);
     }
 
-    /// Counts a good frame before the filters. Lengths here and below are without FCS.
+    /// Counts good frames of one length before the filters. Lengths here and below are without FCS.
     #[inline]
-    pub(crate) fn good(&mut self, bytes: usize) {
-        self.received[size_class(bytes + FCS)] += 1;
-        self.received_bytes += widen(bytes + FCS);
+    pub(crate) fn good(&mut self, frames: usize, length: usize) {
+        self.received[size_class(length + FCS)] += widen(frames);
+        self.received_bytes += widen(frames * (length + FCS));
     }
 
     /// Counts a frame below 64 bytes.
@@ -208,11 +213,11 @@ impl Statistics {
         self.missed += 1;
     }
 
-    /// Counts a frame that was written to host memory by `queue`.
+    /// Counts frames that were written to host memory by `queue`, and their bytes.
     #[inline]
-    pub(crate) fn delivered(&mut self, queue: usize, bytes: usize) {
+    pub(crate) fn delivered(&mut self, queue: usize, frames: usize, bytes: usize) {
         let index = usize::from(self.receive_index[queue % QUEUES]);
-        self.delivered[index % INDICES].add(bytes);
+        self.delivered[index % INDICES].add_many(frames, bytes);
     }
 
     /// Counts a frame that was dropped because `queue` had no descriptors.
@@ -226,15 +231,24 @@ impl Statistics {
     #[inline]
     pub(crate) fn sent_from(&mut self, queue: usize, frames: usize, bytes: usize) {
         let index = usize::from(self.transmit_index[queue % QUEUES]);
-        let tally = &mut self.sent[index % INDICES];
-        tally.frames += widen(frames);
-        tally.bytes += widen(bytes + frames * FCS);
+        self.sent[index % INDICES].add_many(frames, bytes);
     }
 
     /// Counts a frame that left.
-    #[inline]
     pub(crate) fn sent(&mut self, frame: &[u8]) {
-        self.sent_classes[size_class(frame.len() + FCS)] += 1;
+        self.sent_lengths(1, frame.len());
+        self.sent_to(frame);
+    }
+
+    /// Counts frames of one length that left. Each is given to [`sent_to`](Self::sent_to) as well.
+    #[inline]
+    pub(crate) fn sent_lengths(&mut self, frames: usize, length: usize) {
+        self.sent_classes[size_class(length + FCS)] += widen(frames);
+    }
+
+    /// Counts a frame that left if it went to a group.
+    #[inline]
+    pub(crate) fn sent_to(&mut self, frame: &[u8]) {
         count_group(&mut self.sent_groups, frame);
     }
 
@@ -401,8 +415,8 @@ mod tests {
     fn queues_share_counters_as_mapped() {
         let mut statistics = Statistics::new();
         statistics.map_receive(1, 0x0302_0100);
-        statistics.delivered(6, 60);
-        statistics.delivered(0, 60);
+        statistics.delivered(6, 1, 60);
+        statistics.delivered(0, 1, 60);
         statistics.dropped(7);
         assert_eq!(statistics.read(Counter::Qprc, 2), 1);
         assert_eq!(statistics.read(Counter::Qprc, 0), 1);

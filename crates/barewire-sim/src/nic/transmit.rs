@@ -20,7 +20,7 @@ use crate::exceptions::Subject;
 use crate::memory::{Descriptor, Fault, Iommu, Window};
 use crate::time::Nanos;
 use crate::violation::{Refusal, Rule};
-use crate::wire::Wire;
+use crate::wire::{BLOCK, Train, Wire};
 
 /// The most descriptors of one queue that are read in one turn.
 const TURN: usize = 128;
@@ -59,9 +59,18 @@ struct Turn<'a> {
     long_buffers: usize,
 }
 
+/// So many frames of one length.
+#[derive(Clone, Copy, Default)]
+struct Lengths {
+    length: usize,
+    frames: usize,
+}
+
 /// Where frames go.
 struct Out<'a> {
     wire: &'a mut dyn Wire,
+    /// Frames that are about to leave.
+    train: &'a mut Train,
     statistics: &'a mut Statistics,
     now: Nanos,
     /// Frames sent, and their bytes.
@@ -70,12 +79,51 @@ struct Out<'a> {
 }
 
 impl Out<'_> {
-    #[inline]
     fn send(&mut self, frame: &[u8]) {
-        self.wire.push(self.now, frame);
+        self.train.push(frame);
         self.statistics.sent(frame);
         self.bytes += frame.len();
         self.sent += 1;
+        if self.train.is_full() {
+            self.depart();
+        }
+    }
+
+    /// Puts the `length` bytes at `address` into the train; false, and nothing has happened, if
+    /// they are not within `window`. There is room in the train.
+    #[inline]
+    fn fetch(&mut self, window: Window<'_>, address: u64, length: usize) -> bool {
+        let frame = if length <= BLOCK {
+            let block = self.train.room_for_short();
+            block.and_then(|block| {
+                let read = window.read_block(address, block);
+                block.get(..length).filter(|_| read)
+            })
+        } else {
+            let room = self.train.room(length);
+            let read = window.read(address, room, length);
+            room.get(..length).filter(|_| read)
+        };
+        let Some(frame) = frame else { return false };
+        self.statistics.sent_to(frame);
+        self.train.add(length);
+        true
+    }
+
+    /// Counts frames that were put into the train.
+    #[inline]
+    fn note(&mut self, Lengths { frames, length }: &Lengths) {
+        self.statistics.sent_lengths(*frames, *length);
+        self.bytes += frames * length;
+        self.sent += frames;
+    }
+
+    /// Lets the train leave, and begins another.
+    fn depart(&mut self) {
+        if !self.train.is_empty() {
+            self.wire.push_train(self.now, self.train);
+        }
+        self.train.begin(usize::MAX);
     }
 
     /// Sends the first `length` bytes, padded where that is too few and `pad` allows it.
@@ -145,6 +193,7 @@ impl Model {
                     Some(looped) => &mut **looped,
                     None => &mut *self.wire,
                 },
+                train: &mut self.leaving,
                 statistics: &mut self.statistics,
                 now: self.now,
                 sent: 0,
@@ -157,15 +206,26 @@ impl Model {
             long_buffers: 0,
         };
         let mut trouble = None;
-        for _ in 0..TURN {
-            if turn.out.sent >= budget || !turn.queue.ring.has_work() {
-                break;
-            }
-            if let Err(found) = turn.descriptor() {
+        let mut read = 0;
+        while read < TURN && turn.out.sent < budget && turn.queue.ring.has_work() {
+            let most = (TURN - read).min(budget - turn.out.sent);
+            let result = match turn.plain_ones(most) {
+                Ok(0) => {
+                    read += 1;
+                    turn.descriptor()
+                }
+                Ok(count) => {
+                    read += count;
+                    Ok(())
+                }
+                Err(found) => Err(found),
+            };
+            if let Err(found) = result {
                 trouble = Some(found);
                 break;
             }
         }
+        turn.out.depart();
         let Turn {
             out: Out { sent, bytes, .. },
             stamped,
@@ -211,48 +271,83 @@ impl Model {
 impl Turn<'_> {
     /// Reads the descriptor at the head and does what it says. A refusal spoils the packet and
     /// leaves the queue running.
-    #[inline]
     fn descriptor(&mut self) -> Result<(), Trouble> {
         let words = self.queue.ring.at_head(self.descriptors, self.iommu)?;
         let low = u64::from_le(words[0].load(Ordering::Relaxed));
         let high = u64::from_le(words[1].load(Ordering::Relaxed));
-        if self.whole(words, low, Data::from_bits(high))? {
-            return Ok(());
-        }
         self.any(words, low, high)
     }
 
-    /// Sends a packet of one plain descriptor, which nearly all are; false if it is none.
+    /// Sends packets of one plain descriptor, which nearly all are, `most` at most; returns how
+    /// many there were up to one that is not plain, or the ring's end.
     #[inline]
-    fn whole(&mut self, words: &Descriptor, address: u64, data: Data) -> Result<bool, Trouble> {
+    fn plain_ones(&mut self, most: usize) -> Result<usize, Trouble> {
         const WHOLE: u64 = Data::whole_packet(0).into_bits();
         const FREE: u64 = Data::from_bits(0)
             .with_dtalen(u16::MAX)
             .with_rs(true)
             .with_paylen(0x3_FFFF)
             .into_bits();
-        let length = usize::from(data.dtalen());
-        let plain = data.into_bits() & !FREE == WHOLE
-            && u32::from(data.dtalen()) == data.paylen()
-            && self.queue.packet.descriptors == 0
-            && (SHORTEST..=self.plain).contains(&length);
-        if !plain || self.queue.packet.spoilt {
-            return Ok(false);
+        let before = &self.queue.packet;
+        if before.descriptors > 0 || before.spoilt {
+            return Ok(0);
         }
+        let head = self.queue.ring.head as usize;
+        let end = head + self.queue.ring.in_a_row().min(most);
+        let ready = self.descriptors.get(head..end).unwrap_or_default();
+        let (mut count, mut noted) = (0, 0);
+        let mut run = Lengths::default();
+        let mut result = Ok(());
+        for words in ready {
+            let address = u64::from_le(words[0].load(Ordering::Relaxed));
+            let data = Data::from_bits(u64::from_le(words[1].load(Ordering::Relaxed)));
+            let length = usize::from(data.dtalen());
+            let plain = data.into_bits() & !FREE == WHOLE
+                && u32::from(data.dtalen()) == data.paylen()
+                && (SHORTEST..=self.plain).contains(&length);
+            if !plain {
+                break;
+            }
+            if !self.out.fetch(self.window, address, length) {
+                result = self.fetch_elsewhere(address, length);
+                if result.is_err() {
+                    break;
+                }
+            }
+            if length != run.length {
+                self.out.note(&run);
+                run = Lengths { length, frames: 0 };
+            }
+            run.frames += 1;
+            count += 1;
+            if data.rs() {
+                self.queue.ring.advance_by(count - noted);
+                noted = count;
+                result = self.report(words, true, data.into_bits());
+                if result.is_err() {
+                    break;
+                }
+            }
+            if self.out.train.is_full() {
+                self.out.depart();
+            }
+        }
+        self.queue.ring.advance_by(count - noted);
+        self.out.note(&run);
+        result.map(|()| count)
+    }
+
+    /// Fetches a packet that is not where the last one was. There is room in the train.
+    #[cold]
+    fn fetch_elsewhere(&mut self, address: u64, length: usize) -> Result<(), Trouble> {
         let TxQueue { frame, hint, .. } = &mut *self.queue;
-        if !self.window.read(address, frame, length) {
-            self.iommu.read(hint, address, frame, length)?;
-            self.window = self.iommu.window(*hint);
+        self.iommu.read(hint, address, frame, length)?;
+        self.window = self.iommu.window(*hint);
+        if let Some(frame) = frame.get(..length) {
+            self.out.train.push(frame);
+            self.out.statistics.sent_to(frame);
         }
-        let Some(frame) = frame.get(..length) else {
-            return Ok(false);
-        };
-        self.out.send(frame);
-        self.queue.ring.advance();
-        if data.rs() {
-            self.report(words, true, data.into_bits())?;
-        }
-        Ok(true)
+        Ok(())
     }
 
     /// Does what any descriptor says.

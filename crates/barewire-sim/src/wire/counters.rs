@@ -47,6 +47,14 @@ pub struct SourceCounters {
     pub forfeited_nanos: Counter,
 }
 
+impl SourceCounters {
+    /// Counts frames given to the NIC, and their bytes.
+    pub(super) fn count_offered(&self, frames: usize, bytes: usize) {
+        self.offered.add(super::widen(frames));
+        self.offered_bytes.add(super::widen(bytes));
+    }
+}
+
 /// What a [`Sink`](super::Sink) counts.
 ///
 /// The alignment keeps the counters of two ports in different cache lines.

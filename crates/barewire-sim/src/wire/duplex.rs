@@ -1,13 +1,23 @@
 //! A far end made of two halves: a source of frames one way, a sink the other way.
 
-use super::{SinkCounters, Wire};
+use super::{SinkCounters, Train, Wire};
 use crate::time::Nanos;
+use std::mem;
 use std::sync::Arc;
 
 /// Where the frames that arrive at a NIC come from.
 pub trait Source: Send {
     /// As [`Wire::pull`].
     fn pull(&mut self, now: Nanos, room: bool, frame: &mut Vec<u8>) -> bool;
+
+    /// As [`Wire::pull_train`].
+    fn pull_train(&mut self, now: Nanos, room: usize, train: &mut Train) {
+        let mut frame = mem::take(&mut train.single);
+        while !train.is_full() && self.pull(now, train.len() < room, &mut frame) {
+            train.push(&frame);
+        }
+        train.single = frame;
+    }
 
     /// True if no frame will come any more.
     fn idle(&self) -> bool {
@@ -19,11 +29,22 @@ pub trait Source: Send {
 pub trait Sink: Send {
     /// As [`Wire::push`].
     fn push(&mut self, now: Nanos, frame: &[u8]);
+
+    /// As [`Wire::push_train`].
+    fn push_train(&mut self, now: Nanos, train: &Train) {
+        for frame in train.iter() {
+            self.push(now, frame);
+        }
+    }
 }
 
 impl<S: Source + ?Sized> Source for Box<S> {
     fn pull(&mut self, now: Nanos, room: bool, frame: &mut Vec<u8>) -> bool {
         (**self).pull(now, room, frame)
+    }
+
+    fn pull_train(&mut self, now: Nanos, room: usize, train: &mut Train) {
+        (**self).pull_train(now, room, train);
     }
 
     fn idle(&self) -> bool {
@@ -34,6 +55,10 @@ impl<S: Source + ?Sized> Source for Box<S> {
 impl<K: Sink + ?Sized> Sink for Box<K> {
     fn push(&mut self, now: Nanos, frame: &[u8]) {
         (**self).push(now, frame);
+    }
+
+    fn push_train(&mut self, now: Nanos, train: &Train) {
+        (**self).push_train(now, train);
     }
 }
 
@@ -58,6 +83,14 @@ impl<S: Source, K: Sink> Wire for Duplex<S, K> {
 
     fn push(&mut self, now: Nanos, frame: &[u8]) {
         self.sink.push(now, frame);
+    }
+
+    fn pull_train(&mut self, now: Nanos, room: usize, train: &mut Train) {
+        self.source.pull_train(now, room, train);
+    }
+
+    fn push_train(&mut self, now: Nanos, train: &Train) {
+        self.sink.push_train(now, train);
     }
 
     fn idle(&self) -> bool {

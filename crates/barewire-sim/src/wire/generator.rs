@@ -2,7 +2,7 @@
 
 use super::pace::Gate;
 use super::test_frame::Writer;
-use super::{Pattern, Rate, Source, SourceControl};
+use super::{Pattern, Rate, Source, SourceControl, Train};
 use crate::time::Nanos;
 
 /// Sends the frames of a [`Pattern`], flow after flow, each with its own sequence numbers.
@@ -70,15 +70,11 @@ impl Generator {
     }
 }
 
-impl Source for Generator {
-    fn pull(&mut self, now: Nanos, room: bool, frame: &mut Vec<u8>) -> bool {
-        let counters = self.control.counters();
-        if self.idle() || !self.gate.open(now, room, counters) {
-            return false;
-        }
-        let length = self.lengths[self.next_length];
-        self.writer.write(length, self.flow, self.sequence, frame);
-        self.gate.offered(usize::from(length), counters);
+impl Generator {
+    /// Length, flow and number of the next frame, which is sent now.
+    #[inline]
+    fn next(&mut self) -> (u16, u16, u64) {
+        let next = (self.lengths[self.next_length], self.flow, self.sequence);
         self.remaining -= 1;
         self.next_length += 1;
         if self.next_length == self.lengths.len() {
@@ -89,7 +85,59 @@ impl Source for Generator {
             self.flow = 0;
             self.sequence += 1;
         }
+        next
+    }
+
+    /// As many frames as there is room for, at once.
+    #[inline]
+    fn fill(&mut self, room: usize, train: &mut Train) {
+        let most = usize::try_from(self.remaining).unwrap_or(usize::MAX);
+        let most = room.saturating_sub(train.len()).min(most);
+        let (mut frames, mut bytes) = (0, 0);
+        while frames < most && !train.is_full() {
+            let (length, flow, sequence) = self.next();
+            self.writer.add(length, flow, sequence, train);
+            frames += 1;
+            bytes += usize::from(length);
+        }
+        self.control.counters().count_offered(frames, bytes);
+    }
+}
+
+impl Source for Generator {
+    fn pull(&mut self, now: Nanos, room: bool, frame: &mut Vec<u8>) -> bool {
+        if self.idle() || !self.gate.open(now, room, self.control.counters()) {
+            return false;
+        }
+        let (length, flow, sequence) = self.next();
+        self.writer.write(length, flow, sequence, frame);
+        let length = usize::from(length);
+        self.gate.offered(length, self.control.counters());
         true
+    }
+
+    fn pull_train(&mut self, now: Nanos, room: usize, train: &mut Train) {
+        if self.idle() {
+            return;
+        }
+        if !self.gate.is_paced() {
+            if self
+                .gate
+                .open(now, train.len() < room, self.control.counters())
+            {
+                self.fill(room, train);
+            }
+            return;
+        }
+        while self.remaining > 0
+            && !train.is_full()
+            && (self.gate).open(now, train.len() < room, self.control.counters())
+        {
+            let (length, flow, sequence) = self.next();
+            self.writer.add(length, flow, sequence, train);
+            let length = usize::from(length);
+            self.gate.offered(length, self.control.counters());
+        }
     }
 
     fn idle(&self) -> bool {
@@ -129,6 +177,41 @@ mod tests {
         assert!(generator.idle());
         assert_eq!(generator.control().counters().offered.get(), 7);
         assert_eq!(generator.control().counters().offered_bytes.get(), 420);
+    }
+
+    #[test]
+    fn a_train_has_the_frames_that_would_have_come_singly() {
+        for (size, rate) in [
+            (Size::MIN, None),
+            (Size::fixed(64).unwrap(), None),
+            (Size::IMIX, Some("1Mpps")),
+        ] {
+            let pattern = Pattern::new(1)
+                .size(size)
+                .flows(NonZeroU16::new(3).unwrap());
+            let generator = || {
+                let generator = Generator::new(&pattern).limit(30);
+                match rate {
+                    Some(rate) => generator.rate(rate.parse().unwrap()),
+                    None => generator,
+                }
+            };
+            let (mut singly, mut together) = (generator(), generator());
+            let mut train = Train::new();
+            for (now, room) in [(0, 5), (1, 0), (9, 7), (900, 64)] {
+                let now = Nanos::from_micros(now);
+                train.begin(usize::MAX);
+                together.pull_train(now, room, &mut train);
+                let mut frame = Vec::new();
+                for (at, of_train) in train.iter().enumerate() {
+                    assert!(singly.pull(now, at < room, &mut frame));
+                    assert_eq!(of_train, frame);
+                }
+                assert!(!singly.pull(now, train.len() < room, &mut frame));
+            }
+            assert_eq!(together.control().counters().offered.get(), 30);
+            assert_eq!(singly.idle(), together.idle());
+        }
     }
 
     #[test]

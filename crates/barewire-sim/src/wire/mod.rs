@@ -58,6 +58,7 @@ mod pattern;
 mod plug;
 mod rate;
 mod test_frame;
+pub(crate) mod train;
 mod unplugged;
 mod verifier;
 mod window;
@@ -73,11 +74,14 @@ pub use outside::{LONGEST_CARRIED, OutsideCounters, SocketCable, SocketCableErro
 pub use pattern::{MAX_FRAME, Pattern, Size, SizeError, Touch};
 pub use plug::{Plugged, WireError, WireWatch};
 pub use rate::{LINE_RATE, Rate, RateError, WIRE_OVERHEAD};
+pub use train::Train;
+pub(crate) use train::{BLOCK, Block};
 pub use unplugged::Unplugged;
 pub use verifier::Verifier;
 pub use word::{WireWord, WireWordError};
 
 use crate::time::Nanos;
+use std::mem;
 use std::os::fd::BorrowedFd;
 
 /// Bytes of the shortest Ethernet frame, without FCS (IEEE 802.3 §3.2.8: 64 with it).
@@ -97,6 +101,24 @@ pub trait Wire: Send {
 
     /// Takes a frame that leaves the NIC (padded to [`MIN_FRAME`], no FCS).
     fn push(&mut self, now: Nanos, frame: &[u8]);
+
+    /// Puts frames that are due at `now` behind those of `train`, until it is full or no more are
+    /// due. The NIC has room for `room` frames in all; beyond, it is as with
+    /// [`pull`](Self::pull) without room.
+    fn pull_train(&mut self, now: Nanos, room: usize, train: &mut Train) {
+        let mut frame = mem::take(&mut train.single);
+        while !train.is_full() && self.pull(now, train.len() < room, &mut frame) {
+            train.push(&frame);
+        }
+        train.single = frame;
+    }
+
+    /// Takes frames that leave the NIC, as if each were [pushed](Self::push).
+    fn push_train(&mut self, now: Nanos, train: &Train) {
+        for frame in train.iter() {
+            self.push(now, frame);
+        }
+    }
 
     /// True if nothing is held back or still to be offered: the replay has ended, the generator
     /// is stopped, nothing is delayed.
@@ -122,6 +144,14 @@ impl<W: Wire + ?Sized> Wire for Box<W> {
 
     fn push(&mut self, now: Nanos, frame: &[u8]) {
         (**self).push(now, frame);
+    }
+
+    fn pull_train(&mut self, now: Nanos, room: usize, train: &mut Train) {
+        (**self).pull_train(now, room, train);
+    }
+
+    fn push_train(&mut self, now: Nanos, train: &Train) {
+        (**self).push_train(now, train);
     }
 
     fn idle(&self) -> bool {

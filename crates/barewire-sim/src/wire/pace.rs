@@ -77,6 +77,11 @@ impl Gate {
         self.waits = true;
     }
 
+    /// Whether frames come at a rate, ready or not.
+    pub(super) fn is_paced(&self) -> bool {
+        self.pacer.is_some()
+    }
+
     /// True if a frame may be offered at `now`.
     pub(super) fn open(&mut self, now: Nanos, room: bool, counters: &SourceCounters) -> bool {
         self.waits &= !room;
@@ -98,8 +103,7 @@ impl Gate {
         if let Some(pacer) = &mut self.pacer {
             pacer.sent(length);
         }
-        counters.offered.add(1);
-        counters.offered_bytes.add(super::widen(length));
+        counters.count_offered(1, length);
     }
 }
 

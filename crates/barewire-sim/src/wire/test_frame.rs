@@ -15,7 +15,7 @@
 //! Numbers are big-endian. Byte 5, the last of the destination address, is what a forwarding
 //! program touches, so the check leaves it out and the verifier compares it with what it must be.
 
-use super::{MIN_FRAME, Pattern};
+use super::{BLOCK, Block, MIN_FRAME, Pattern, Train};
 
 /// The byte a forwarding program touches: the last of the destination MAC address.
 pub(super) const TOUCHED: usize = 5;
@@ -50,27 +50,7 @@ impl Head {
         head
     }
 
-    #[inline]
-    pub(super) fn bytes(&self) -> [u8; MIN_FRAME] {
-        let mut bytes = [0; MIN_FRAME];
-        let (words, check) = bytes.split_at_mut(CHECKED);
-        for (bytes, word) in words.as_chunks_mut().0.iter_mut().zip(self.words) {
-            *bytes = word.to_le_bytes();
-        }
-        check.copy_from_slice(&self.check.to_be_bytes());
-        bytes
-    }
-
-    /// True if all 60 bytes are those of `other`: without a branch a word.
-    #[inline]
-    pub(super) fn is(&self, other: &Self) -> bool {
-        let words = self.words.iter().zip(other.words);
-        let difference = words.fold(0, |all, (one, other)| all | (one ^ other));
-        difference == 0 && self.check == other.check
-    }
-
-    #[inline]
-    pub(super) fn flow(&self) -> u16 {
+    fn flow(&self) -> u16 {
         let [.., high, low] = self.words[5].to_le_bytes();
         u16::from_be_bytes([high, low])
     }
@@ -93,6 +73,12 @@ impl Head {
             length: usize::from(u16::from_be_bytes([length_high, length_low])) + ETHERNET_HEADER,
         }
     }
+}
+
+/// The flow that a block's frame says it is of.
+#[inline]
+pub(super) fn flow_of(block: &Block) -> u16 {
+    u16::from_be_bytes([block[46], block[47]])
 }
 
 /// The fields of a test frame that a verifier looks at.
@@ -164,13 +150,14 @@ struct Prepared {
     length: u16,
     flow: u16,
     words: Words,
+    /// The four bytes behind the first 60.
+    next: u32,
     lanes: Lanes,
 }
 
 impl Prepared {
-    /// For frames of `flow`, `length` bytes long.
-    #[cold]
-    fn new(template: &[u8; MIN_FRAME], length: u16, flow: u16) -> Self {
+    /// For frames of `flow`, `length` bytes long, that go on with `fill`.
+    fn new(template: &[u8; MIN_FRAME], length: u16, flow: u16, fill: &[u8]) -> Self {
         let total = length.wrapping_sub(14);
         let mut bytes = *template;
         bytes[16..18].copy_from_slice(&total.to_be_bytes());
@@ -185,19 +172,45 @@ impl Prepared {
             length,
             flow,
             words,
+            next: fill
+                .first_chunk()
+                .map_or(0, |next| u32::from_le_bytes(*next)),
             lanes: Lanes::before_sequence(&words),
         }
     }
 
+    /// The first block of frame `sequence`, each word stored once: whoever reads it next waits for
+    /// no word that is put together.
     #[inline]
-    fn with(&self, sequence: u64) -> Head {
-        let word = u64::from_le_bytes(sequence.to_be_bytes());
-        let mut words = self.words;
-        words[6] = word;
-        Head {
-            words,
-            check: self.lanes.sequence(word).check(),
+    fn write(&self, sequence: u64, block: &mut Block) {
+        let number = u64::from_le_bytes(sequence.to_be_bytes());
+        let check = self.lanes.sequence(number).check();
+        let last = u64::from(check.swap_bytes()) | u64::from(self.next) << 32;
+        let [first @ .., _] = self.words;
+        let words = first.into_iter().chain([number, last]);
+        for (bytes, word) in block.as_chunks_mut().0.iter_mut().zip(words) {
+            *bytes = word.to_le_bytes();
         }
+    }
+
+    /// True if the block is that of frame `sequence`, as far as the first 60 bytes go: without a
+    /// branch a word.
+    #[inline]
+    fn is(&self, sequence: u64, block: &Block) -> bool {
+        let number = u64::from_le_bytes(sequence.to_be_bytes());
+        let check = self.lanes.sequence(number).check();
+        let [first @ .., _] = self.words;
+        let words = first.into_iter().chain([number]);
+        let (bytes, _) = block.as_chunks::<8>();
+        let [bytes @ .., last] = bytes else {
+            return false;
+        };
+        let differences = bytes.iter().zip(words);
+        let difference = differences.fold(0, |all, (bytes, word)| {
+            all | (u64::from_le_bytes(*bytes) ^ word)
+        });
+        let [a, b, c, d, ..] = *last;
+        difference == 0 && u32::from_be_bytes([a, b, c, d]) == check
     }
 }
 
@@ -242,14 +255,50 @@ impl Writer {
     /// the longest.
     #[inline]
     pub(super) fn write(&mut self, length: u16, flow: u16, sequence: u64, frame: &mut Vec<u8>) {
-        let head = self.head(length, flow, sequence);
+        let mut block = [0; BLOCK];
+        self.prepared(length, flow).write(sequence, &mut block);
         frame.clear();
-        frame.extend_from_slice(&head.bytes());
+        frame.extend_from_slice(&block[..MIN_FRAME]);
         if length > 60
             && let Some(fill) = self.fill.get(..usize::from(length) - MIN_FRAME)
         {
             frame.extend_from_slice(fill);
         }
+    }
+
+    /// Puts such a frame at the end of a train.
+    #[inline(always)]
+    #[allow(clippy::inline_always)] // once a frame
+    pub(super) fn add(&mut self, length: u16, flow: u16, sequence: u64, train: &mut Train) {
+        let bytes = usize::from(length);
+        if bytes > BLOCK {
+            self.add_long(length, flow, sequence, train);
+            return;
+        }
+        if let Some(block) = train.room_for_short() {
+            self.prepared(length, flow).write(sequence, block);
+        }
+        train.add(bytes);
+    }
+
+    #[inline(never)]
+    fn add_long(&mut self, length: u16, flow: u16, sequence: u64, train: &mut Train) {
+        let bytes = usize::from(length);
+        let room = train.room(bytes);
+        if let Some(block) = room.first_chunk_mut() {
+            self.prepared(length, flow).write(sequence, block);
+        }
+        let fill = self.fill.get(BLOCK - MIN_FRAME..bytes - MIN_FRAME);
+        if let (Some(room), Some(fill)) = (room.get_mut(BLOCK..bytes), fill) {
+            room.copy_from_slice(fill);
+        }
+        train.add(bytes);
+    }
+
+    /// True if the block begins frame `sequence` of `flow`, `length` bytes long.
+    #[inline]
+    pub(super) fn begins(&mut self, length: u16, flow: u16, sequence: u64, block: &Block) -> bool {
+        self.prepared(length, flow).is(sequence, block)
     }
 
     /// The bytes after the first 60 of a frame that long are right.
@@ -258,15 +307,20 @@ impl Writer {
         tail.is_empty() || self.fill.get(..tail.len()) == Some(tail)
     }
 
-    /// The beginning of frame `sequence` of `flow`, `length` bytes long.
+    /// What frames of `flow` and `length` bytes have in common.
     #[inline]
-    pub(super) fn head(&mut self, length: u16, flow: u16, sequence: u64) -> Head {
+    fn prepared(&mut self, length: u16, flow: u16) -> &Prepared {
         let place = usize::from(flow.wrapping_add(length)) & (self.prepared.len() - 1);
-        let prepared = &mut self.prepared[place];
+        let prepared = &self.prepared[place];
         if prepared.length != length || prepared.flow != flow {
-            *prepared = Prepared::new(&self.template, length, flow);
+            self.prepare(place, length, flow);
         }
-        prepared.with(sequence)
+        &self.prepared[place]
+    }
+
+    #[cold]
+    fn prepare(&mut self, place: usize, length: u16, flow: u16) {
+        self.prepared[place] = Prepared::new(&self.template, length, flow, &self.fill);
     }
 }
 

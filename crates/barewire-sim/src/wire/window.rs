@@ -21,9 +21,17 @@ pub(super) enum Arrival {
 /// numbers below the next one, which is far more than a NIC can hold back.
 #[derive(Debug)]
 pub(super) struct Windows {
-    next: Vec<u64>,
+    flows: Vec<Flow>,
     bits: Vec<u64>,
     words: usize,
+}
+
+/// Where a flow is.
+#[derive(Clone, Copy, Debug, Default)]
+struct Flow {
+    next: u64,
+    /// From here on up to the next one all have arrived, and the bitmap does not know yet.
+    unnoted: u64,
 }
 
 /// Numbers remembered by each of many flows.
@@ -44,7 +52,7 @@ impl Windows {
     fn with_size(flows: usize, size: usize) -> Self {
         let words = size / 64;
         Self {
-            next: vec![0; flows],
+            flows: vec![Flow::default(); flows],
             bits: vec![0; flows * words],
             words,
         }
@@ -54,30 +62,44 @@ impl Windows {
     /// number after it.
     #[inline]
     pub(super) fn expected(&self, flow: u16) -> Option<u64> {
-        let next = self.next.get(usize::from(flow)).copied();
-        next.filter(|next| *next != u64::MAX)
+        let flow = self.flows.get(usize::from(flow))?;
+        (flow.next != u64::MAX).then_some(flow.next)
     }
 
     /// Notes that the expected number of `flow` has arrived; false if nothing was expected.
     #[inline]
     pub(super) fn advance(&mut self, flow: u16) -> bool {
-        let flow = usize::from(flow);
-        let Some(next) = self.next.get_mut(flow).filter(|next| **next != u64::MAX) else {
-            return false;
-        };
-        let (word, bit) = place(*next, widen(self.words) * 64);
-        if let Some(bits) = self.bits.get_mut(flow * self.words + word) {
-            *bits |= bit;
+        match self.flows.get_mut(usize::from(flow)) {
+            Some(flow) if flow.next != u64::MAX => {
+                flow.next += 1;
+                true
+            }
+            _ => false,
         }
-        *next += 1;
-        true
+    }
+
+    /// Lets the bitmap of a flow know which numbers have arrived. The flow must exist.
+    fn note(&mut self, flow: usize) {
+        let size = widen(self.words) * 64;
+        let bits = &mut self.bits[flow * self.words..][..self.words];
+        let Flow { next, unnoted } = &mut self.flows[flow];
+        if *next - *unnoted >= size {
+            bits.fill(u64::MAX);
+        } else {
+            for arrived in *unnoted..*next {
+                let (word, bit) = place(arrived, size);
+                bits[word] |= bit;
+            }
+        }
+        *unnoted = *next;
     }
 
     /// Notes that `sequence` of `flow` has arrived. The flow must exist.
     pub(super) fn record(&mut self, flow: u16, sequence: u64) -> Arrival {
         let flow = usize::from(flow);
+        self.note(flow);
         let size = widen(self.words) * 64;
-        let next = self.next[flow];
+        let next = self.flows[flow].next;
         let bits = &mut self.bits[flow * self.words..][..self.words];
         if sequence >= next {
             let skipped = sequence - next;
@@ -91,7 +113,11 @@ impl Windows {
             }
             let (word, bit) = place(sequence, size);
             bits[word] |= bit;
-            self.next[flow] = sequence.saturating_add(1);
+            let next = sequence.saturating_add(1);
+            self.flows[flow] = Flow {
+                next,
+                unnoted: next,
+            };
             return Arrival::Newest { skipped };
         }
         if next - sequence > size {
@@ -179,7 +205,13 @@ mod tests {
                 } else {
                     Arrival::Late
                 };
-                prop_assert_eq!(windows.record(0, number), expected);
+                let in_order = windows.expected(0) == Some(number) && windows.advance(0);
+                let got = if in_order {
+                    Arrival::Newest { skipped: 0 }
+                } else {
+                    windows.record(0, number)
+                };
+                prop_assert_eq!(got, expected);
                 seen.insert(number);
             }
         }

@@ -1,5 +1,5 @@
 use super::*;
-use crate::memory::BLOCK;
+use crate::wire::BLOCK;
 use barewire_dma::Pages;
 use proptest::prelude::*;
 

@@ -12,7 +12,7 @@ use super::{
 };
 use crate::depot::CHUNK;
 use crate::lanes::{GROUP, Group, any_set};
-use crate::packet::{RawPacket, Template};
+use crate::packet::{LEN, RawPacket, Template};
 use crate::translation::{Attached, Places, Translate};
 use crate::{Batch, DmaError, Domain, Lanes, Mapping, Offload, Pool};
 
@@ -378,7 +378,8 @@ impl<Q: Virtqueue> VirtRx<Q> {
                 break;
             }
             let starts = Group::from(starts.map(u64::from));
-            let frames = template.fill(starts, len.minus(ahead.into())).to_array();
+            let lens = len.minus(ahead.into()) << LEN;
+            let frames = template.fill(starts, lens).to_array();
             for (place, frame) in places.iter_mut().zip(frames) {
                 place.write(RawPacket::from_bits(frame));
             }
@@ -391,7 +392,7 @@ impl<Q: Virtqueue> VirtRx<Q> {
             if look(start) != 0 || misfit & BORROW != 0 {
                 break;
             }
-            let frame = template.fill(u64::from(*start), len.minus(ahead.into()));
+            let frame = template.fill(u64::from(*start), len.minus(ahead.into()) << LEN);
             place.write(RawPacket::from_bits(frame));
             whole += 1;
         }

@@ -21,6 +21,8 @@ const STEP: Nanos = Nanos(1_000);
 pub(crate) trait Core: Send + 'static {
     /// Where a driver leaves word without a lock.
     type Doorbells: Default + Send + Sync + 'static;
+    /// Where its directions are while two threads may work on them at once.
+    type Halves: Default + Send + Sync + 'static;
 
     /// Takes what was left at the doorbells.
     fn absorb(&mut self, doorbells: &Self::Doorbells);
@@ -31,6 +33,23 @@ pub(crate) trait Core: Send + 'static {
     /// One bounded piece of work that takes `amount` of the device's own time; true if anything
     /// happened.
     fn work(&mut self, doorbells: &Self::Doorbells, amount: Nanos, part: Part) -> bool;
+
+    /// Puts its directions where two threads may work on them at once, if that can be.
+    fn lend(&mut self, halves: &Self::Halves) {
+        let _ = halves;
+    }
+
+    /// Takes its directions back; false if `wait` is false and a thread works on one.
+    fn recall(&mut self, halves: &Self::Halves, wait: bool) -> bool {
+        let _ = (halves, wait);
+        true
+    }
+
+    /// Works on one direction; true if anything happened. `None` if that takes the whole device.
+    fn work_half(halves: &Self::Halves, doorbells: &Self::Doorbells, part: Part) -> Option<bool> {
+        let _ = (halves, doorbells, part);
+        None
+    }
 
     /// The device's time and where it comes from.
     fn time(&mut self) -> (&mut Nanos, &mut Clock);
@@ -48,6 +67,7 @@ pub(crate) trait Core: Send + 'static {
 /// What the handles of a device share.
 pub(crate) struct Shared<M: Core> {
     model: Mutex<M>,
+    halves: M::Halves,
     pub(crate) doorbells: M::Doorbells,
     /// Threads that want the model for an access; whoever works on it lets them in.
     waiters: AtomicU32,
@@ -61,6 +81,7 @@ impl<M: Core> Shared<M> {
     pub(crate) fn new(name: String, model: M) -> Arc<Self> {
         Arc::new(Self {
             model: Mutex::new(model),
+            halves: M::Halves::default(),
             doorbells: M::Doorbells::default(),
             waiters: AtomicU32::new(0),
             stepped: AtomicBool::new(true),
@@ -68,17 +89,25 @@ impl<M: Core> Shared<M> {
         })
     }
 
+    #[cfg(test)]
+    pub(crate) fn halves(&self) -> &M::Halves {
+        &self.halves
+    }
+
     /// The model, ahead of the thread that steps it.
     pub(crate) fn access(&self) -> MutexGuard<'_, M> {
         self.waiters.fetch_add(1, Ordering::Relaxed);
-        let model = self.model.lock();
+        let mut model = self.model.lock();
+        model.recall(&self.halves, true);
         self.waiters.fetch_sub(1, Ordering::Relaxed);
         model
     }
 
     /// Does one bounded piece of work; true if anything happened.
     pub(crate) fn step(&self) -> bool {
-        self.model.lock().work(&self.doorbells, STEP, Part::Both)
+        let mut model = self.model.lock();
+        model.recall(&self.halves, true);
+        model.work(&self.doorbells, STEP, Part::Both)
     }
 
     /// Steps a part of the device, unless another thread works on it or waits for an access; those
@@ -86,11 +115,19 @@ impl<M: Core> Shared<M> {
     pub(crate) fn try_step(&self, part: Part) -> bool {
         if self.waiters.load(Ordering::Relaxed) > 0 {
             std::thread::yield_now();
+        } else if let Some(busy) = M::work_half(&self.halves, &self.doorbells, part) {
+            return busy;
         }
         let Some(mut model) = self.model.try_lock() else {
             return false;
         };
+        if !model.recall(&self.halves, false) {
+            return false;
+        }
         let busy = model.work(&self.doorbells, STEP, part);
+        if part != Part::Both {
+            model.lend(&self.halves);
+        }
         if self.waiters.load(Ordering::Relaxed) > 0 {
             MutexGuard::unlock_fair(model);
         }

@@ -1,6 +1,7 @@
 //! What a strict device says when software does something the datasheet forbids.
 
 use std::fmt;
+use std::mem;
 
 use crate::time::Nanos;
 
@@ -141,6 +142,13 @@ impl ViolationLog {
             tracing::warn!(%violation, "the driver broke a rule of the datasheet");
             self.kept.push(violation);
         }
+    }
+
+    /// Takes over what another has, and leaves it empty.
+    pub(crate) fn absorb(&mut self, other: &mut Self) {
+        self.total = self.total.saturating_add(mem::take(&mut other.total));
+        let room = KEPT.saturating_sub(self.kept.len());
+        self.kept.extend(other.kept.drain(..).take(room));
     }
 
     /// The ones kept, oldest first.

@@ -66,7 +66,7 @@ pub enum Refused {
     Full,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Entry {
     start: u64,
     bytes: u64,
@@ -156,6 +156,15 @@ impl Iommu {
             indirect: 0,
             mirrors: Vec::new(),
         }
+    }
+
+    /// A table with the same mappings, if all can be reached directly; an empty one if not.
+    pub(crate) fn direct_copy(&self) -> Self {
+        let mut copy = Self::new();
+        if !self.has_indirect() {
+            copy.entries.clone_from(&self.entries);
+        }
+        copy
     }
 
     /// Maps a region at an address that was never used before, so that the use of an address

@@ -12,8 +12,10 @@ pub(crate) enum Direction {
     Transmit,
 }
 
-/// The tails of one direction that were written and not yet seen by the device.
+/// The tails of one direction that were written and not yet seen by the device. The alignment keeps
+/// the directions, which may be two threads', in different cache lines.
 #[derive(Debug)]
+#[repr(align(128))]
 struct Bells {
     /// One bit a queue: its tail was written. The bit is set after the tail, so whoever sees the
     /// bit sees the tail and all that was written before it.
@@ -77,6 +79,15 @@ impl Doorbells {
         match direction {
             Direction::Receive => self.receive.ring(queue, tail),
             Direction::Transmit => self.transmit.ring(queue, tail),
+        }
+    }
+
+    /// As [`take`](Self::take), of one direction.
+    #[inline]
+    pub(crate) fn take_of(&self, direction: Direction, act: impl FnMut(usize, u32)) {
+        match direction {
+            Direction::Receive => self.receive.take(act),
+            Direction::Transmit => self.transmit.take(act),
         }
     }
 

@@ -151,10 +151,15 @@ impl Model {
         Gpie::from_bits(self.registers.of(&spec::GPIE))
     }
 
+    /// Enabled causes that the device has not seen.
+    pub(super) fn unseen(&self) -> Causes {
+        self.interrupts.armed & !self.interrupts.seen
+    }
+
     /// Sends what new causes ask for. Cheap while there are none.
     #[inline]
     pub(super) fn interrupt(&mut self) {
-        if self.causes & self.interrupts.armed & !self.interrupts.seen != 0 {
+        if self.causes & self.unseen() != 0 {
             self.deliver();
         }
     }

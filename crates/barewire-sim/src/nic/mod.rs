@@ -23,6 +23,7 @@ mod filter;
 mod firmware;
 mod flow_director;
 mod flow_hash;
+mod halves;
 mod header_split;
 mod interrupt;
 mod link;
@@ -34,6 +35,7 @@ mod offload;
 mod packet_buffer;
 mod pause;
 mod phy;
+mod plug;
 mod queue;
 mod recall;
 mod receive;
@@ -72,6 +74,7 @@ pub use totals::Total;
 pub use unimplemented::{UNIMPLEMENTED, Unimplemented};
 
 use self::model::Model;
+use self::plug::Plug;
 use self::statistics::Counter;
 use crate::device::Part;
 use crate::handle::Core;
@@ -198,7 +201,7 @@ impl Nic {
     pub fn new(config: NicConfig, wire: impl Wire + 'static) -> Self {
         let name = config.name.clone();
         Self {
-            shared: Shared::new(name, Model::new(config, Box::new(wire))),
+            shared: Shared::new(name, Model::new(config, Plug::new(wire))),
         }
     }
 
@@ -302,12 +305,15 @@ impl Nic {
 
     /// Lets `look` see the wire that the port is plugged into.
     pub fn with_wire<R>(&self, look: impl FnOnce(&mut dyn Wire) -> R) -> R {
-        look(&mut *self.shared.access().wire)
+        look(&mut self.shared.access().wire)
     }
 
     /// Unplugs the port from its wire and plugs it into another; returns the old one.
     pub fn replace_wire(&self, wire: impl Wire + 'static) -> Box<dyn Wire> {
-        std::mem::replace(&mut self.shared.access().wire, Box::new(wire))
+        Box::new(std::mem::replace(
+            &mut self.shared.access().wire,
+            Plug::new(wire),
+        ))
     }
 }
 

@@ -10,10 +10,12 @@ use super::doorbell::{Direction, Doorbells, QUEUES};
 use super::exceptions::EXCEPTIONS;
 use super::filter::Filter;
 use super::flow_director::FlowDirector;
+use super::halves::Halves;
 use super::interrupt::{Causes, Interrupts, causes_of};
 use super::link::Link;
 use super::packet_buffer::PacketBuffer;
 use super::pause::{PauseState, Pauses};
+use super::plug::Plug;
 use super::queue::{RxQueue, TxQueue};
 use super::recall::Recall;
 use super::receive::Arriving;
@@ -36,7 +38,7 @@ use crate::wire::{Loopback, Train, Wire};
 
 /// How many frames a step moves in each direction at most, so that accesses of the driver never
 /// wait long for the device.
-const BURST: usize = 64;
+pub(super) const BURST: usize = 64;
 
 /// A change that the device makes by itself some time after it was asked to.
 #[derive(Clone, Copy, Debug)]
@@ -74,13 +76,13 @@ pub(super) struct Port {
 pub(super) struct Model {
     pub(super) config: NicConfig,
     pub(super) now: Nanos,
-    clock: Clock,
+    pub(super) clock: Clock,
     pub(super) log: ViolationLog,
     pub(super) exceptions: ExceptionLog,
     pub(super) registers: Registers,
     pub(super) pci: ConfigSpace,
     pub(super) iommu: Iommu,
-    pub(super) wire: Box<dyn Wire>,
+    pub(super) wire: Plug,
     /// Where what is sent comes back, while the MAC's loopback is on.
     pub(super) looped: Option<Box<Loopback>>,
     pub(super) statistics: Statistics,
@@ -117,10 +119,13 @@ pub(super) struct Model {
     pub(super) master_reported: bool,
     pub(super) removed: bool,
     pub(super) trace: Option<Box<Trace>>,
+    /// Both directions are with [`Halves`].
+    pub(super) lent: bool,
 }
 
 impl Core for Model {
     type Doorbells = Doorbells;
+    type Halves = Halves;
 
     #[inline]
     fn absorb(&mut self, doorbells: &Doorbells) {
@@ -170,6 +175,19 @@ impl Core for Model {
         busy
     }
 
+    fn lend(&mut self, halves: &Halves) {
+        self.lend_out(halves);
+    }
+
+    fn recall(&mut self, halves: &Halves, wait: bool) -> bool {
+        self.call_back(halves, wait)
+    }
+
+    #[inline]
+    fn work_half(halves: &Halves, doorbells: &Doorbells, part: Part) -> Option<bool> {
+        halves.step(doorbells, part)
+    }
+
     fn time(&mut self) -> (&mut Nanos, &mut Clock) {
         (&mut self.now, &mut self.clock)
     }
@@ -180,7 +198,7 @@ impl Core for Model {
 }
 
 impl Model {
-    pub(super) fn new(config: NicConfig, wire: Box<dyn Wire>) -> Self {
+    pub(super) fn new(config: NicConfig, wire: Plug) -> Self {
         let mut model = Self {
             now: Nanos::ZERO,
             clock: Clock::Stepped,
@@ -219,10 +237,17 @@ impl Model {
             master_reported: false,
             removed: false,
             trace: None,
+            lent: false,
             config,
         };
         model.power_on();
         model
+    }
+
+    /// Lets time pass by the real clock; returns what it is now.
+    pub(super) fn passed(&mut self) -> Nanos {
+        self.now = self.clock.after(self.now, Nanos::ZERO);
+        self.now
     }
 
     /// Has the time that another device has.

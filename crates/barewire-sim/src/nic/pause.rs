@@ -165,7 +165,7 @@ impl Model {
         self.statistics.sent_pause(quanta > 0, &frame);
         let wire: &mut dyn crate::wire::Wire = match &mut self.looped {
             Some(looped) => &mut **looped,
-            None => &mut *self.wire,
+            None => &mut self.wire,
         };
         wire.push(self.now, &frame);
     }

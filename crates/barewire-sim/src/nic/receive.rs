@@ -106,9 +106,7 @@ impl Run<'_> {
 impl Model {
     /// Takes up to `budget` frames from the wire; true if anything happened.
     pub(super) fn receive(&mut self, budget: usize) -> bool {
-        if self.filter.refresh(&self.registers, self.config.device) {
-            self.recall.clear();
-        }
+        self.refresh_filter();
         let mut busy = false;
         let mut left = budget;
         loop {
@@ -143,7 +141,7 @@ impl Model {
                     self.wire.pull(self.now, false, &mut self.frame);
                     &mut **looped
                 }
-                None => &mut *self.wire,
+                None => &mut self.wire,
             };
             let taken = burst.take(wire, &mut self.arriving, &mut self.frame, self.now, left);
             burst.close_all();
@@ -171,6 +169,14 @@ impl Model {
                 Some((number, trouble)) => self.stop(number, trouble),
                 None => return busy,
             }
+        }
+    }
+
+    /// Decodes the filters anew if they have changed.
+    #[inline]
+    pub(super) fn refresh_filter(&mut self) {
+        if self.filter.refresh(&self.registers, self.config.device) {
+            self.recall.clear();
         }
     }
 

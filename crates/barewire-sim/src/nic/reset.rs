@@ -123,6 +123,7 @@ impl Model {
         self.interrupts.reset();
         self.system_time = super::clock::SystemTime::default();
         self.switches.clear();
+        self.receiving_queues.clear();
         self.sending_queues.clear();
         for queue in &mut self.rx {
             *queue = super::queue::RxQueue::default();

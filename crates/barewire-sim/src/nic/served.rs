@@ -10,6 +10,7 @@ use super::Nic;
 use super::control::GONE;
 use super::doorbell::{Direction, QUEUES};
 use super::model::Model;
+use super::plug::Plug;
 use super::registers::slot;
 use crate::handle::Core;
 use crate::memory::{Access, Memory, Refused};
@@ -223,7 +224,7 @@ impl Nic {
 
 impl Model {
     fn power_cycle(&mut self) {
-        let wire = std::mem::replace(&mut self.wire, Box::new(crate::wire::Unplugged::new()));
+        let wire = std::mem::replace(&mut self.wire, Plug::Whole(Plug::nothing()));
         let mut config = self.config.clone();
         config.plugged = self.link.is_plugged();
         let mut fresh = Self::new(config, wire);

@@ -1,5 +1,7 @@
 //! The statistics registers (82599 §8.2.3.23).
 
+use std::mem;
+
 use barewire_spec::ixgbe::{OCTETS_HIGH_MASK, QueueStatisticsMap, limits};
 
 use super::doorbell::QUEUES;
@@ -261,6 +263,48 @@ impl Statistics {
     /// Counts a pause frame that was obeyed, or one that ends a pause.
     pub(crate) fn received_pause(&mut self, pause: bool) {
         self.received_pauses[usize::from(pause)] += 1;
+    }
+
+    /// Takes over what another has counted, whose counters start again. Only what happens to frames
+    /// is counted there: no register of it is read.
+    pub(crate) fn absorb(&mut self, other: &mut Self) {
+        let sums = |into: &mut [u64], from: &mut [u64]| {
+            for (into, from) in into.iter_mut().zip(from) {
+                *into += mem::take(from);
+            }
+        };
+        sums(&mut self.received, &mut other.received);
+        sums(&mut self.received_groups, &mut other.received_groups);
+        sums(&mut self.dropped, &mut other.dropped);
+        sums(&mut self.sent_classes, &mut other.sent_classes);
+        sums(&mut self.sent_groups, &mut other.sent_groups);
+        sums(&mut self.sent_pauses, &mut other.sent_pauses);
+        sums(&mut self.received_pauses, &mut other.received_pauses);
+        for (into, from) in [
+            (&mut self.received_bytes, &mut other.received_bytes),
+            (&mut self.missed, &mut other.missed),
+            (&mut self.wrong_checksums, &mut other.wrong_checksums),
+        ] {
+            *into += mem::take(from);
+        }
+        let tallies = [
+            (&mut self.filtered, &mut other.filtered),
+            (&mut self.undersize, &mut other.undersize),
+            (&mut self.oversize, &mut other.oversize),
+        ];
+        let delivered = self.delivered.iter_mut().zip(&mut other.delivered);
+        let sent = self.sent.iter_mut().zip(&mut other.sent);
+        for (into, from) in tallies.into_iter().chain(delivered).chain(sent) {
+            let from = mem::take(from);
+            into.frames += from.frames;
+            into.bytes += from.bytes;
+        }
+    }
+
+    /// Maps queues to counters as another does.
+    pub(crate) fn map_like(&mut self, other: &Self) {
+        self.receive_index = other.receive_index;
+        self.transmit_index = other.transmit_index;
     }
 
     /// Clears all counters, as at power-on. What was counted in all is kept.

@@ -191,7 +191,7 @@ impl Model {
             out: Out {
                 wire: match &mut self.looped {
                     Some(looped) => &mut **looped,
-                    None => &mut *self.wire,
+                    None => &mut self.wire,
                 },
                 train: &mut self.leaving,
                 statistics: &mut self.statistics,

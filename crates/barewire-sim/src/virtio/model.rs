@@ -89,6 +89,7 @@ pub(super) struct Model {
 
 impl Core for Model {
     type Doorbells = Bells;
+    type Halves = ();
 
     #[inline]
     fn absorb(&mut self, bells: &Bells) {

@@ -96,6 +96,23 @@ impl<S: Source, K: Sink> Wire for Duplex<S, K> {
     fn idle(&self) -> bool {
         self.source.idle()
     }
+
+    fn into_halves(self) -> Result<[Box<dyn Wire>; 2], Self>
+    where
+        Self: Sized + 'static,
+    {
+        let from = Duplex::new(self.source, Nowhere);
+        let to = Duplex::new(Silence, self.sink);
+        Ok([Box::new(from), Box::new(to)])
+    }
+}
+
+/// A sink that forgets what it is given.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Nowhere;
+
+impl Sink for Nowhere {
+    fn push(&mut self, _now: Nanos, _frame: &[u8]) {}
 }
 
 /// A source that never sends.

@@ -66,6 +66,7 @@ mod word;
 
 pub use cable::{CABLE_CAPACITY, CableCounters, CableEnd, cable, cable_with_capacity};
 pub use counters::{Counter, SinkCounters, SourceControl, SourceCounters, WireTotals};
+pub(crate) use duplex::Nowhere;
 pub use duplex::{Discard, Duplex, Silence, Sink, Source};
 pub use faults::{FaultCounters, Faults, Faulty, PARTS_PER_MILLION};
 pub use generator::Generator;
@@ -124,6 +125,19 @@ pub trait Wire: Send {
     /// is stopped, nothing is delayed.
     fn idle(&self) -> bool {
         true
+    }
+
+    /// Divides the wire into its two directions: one that is only pulled, and asked whether it is
+    /// [idle](Self::idle), and one that is only pushed. Two threads may move frames through them at
+    /// once. The wire itself if it can't be divided.
+    ///
+    /// # Errors
+    /// The wire, as it was.
+    fn into_halves(self) -> Result<[Box<dyn Wire>; 2], Self>
+    where
+        Self: Sized + 'static,
+    {
+        Err(self)
     }
 
     /// A file descriptor that becomes readable when [`pull`](Self::pull) may have a frame, for a

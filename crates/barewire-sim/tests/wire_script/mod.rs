@@ -6,7 +6,7 @@ use std::collections::VecDeque;
 use std::sync::{Arc, Mutex};
 
 use barewire_sim::time::Nanos;
-use barewire_sim::wire::Wire;
+use barewire_sim::wire::{Duplex, Sink, Source, Wire};
 
 /// Frames to and from a device, as a test puts and finds them.
 #[derive(Clone, Default)]
@@ -63,6 +63,32 @@ impl Wire for Script {
 
     fn idle(&self) -> bool {
         self.ends.lock().unwrap().arriving.is_empty()
+    }
+}
+
+impl Script {
+    /// The same as a wire whose two directions two threads may use at once.
+    pub fn divisible(&self) -> Duplex<Way, Way> {
+        Duplex::new(Way(self.clone()), Way(self.clone()))
+    }
+}
+
+/// One direction of a script.
+pub struct Way(Script);
+
+impl Source for Way {
+    fn pull(&mut self, now: Nanos, room: bool, frame: &mut Vec<u8>) -> bool {
+        Wire::pull(&mut self.0, now, room, frame)
+    }
+
+    fn idle(&self) -> bool {
+        Wire::idle(&self.0)
+    }
+}
+
+impl Sink for Way {
+    fn push(&mut self, now: Nanos, frame: &[u8]) {
+        Wire::push(&mut self.0, now, frame);
     }
 }
 

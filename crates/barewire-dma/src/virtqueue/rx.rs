@@ -150,9 +150,15 @@ impl<Q: Virtqueue> VirtRx<Q> {
         check_header(headers.bytes)?;
         let attached = Attached::new(pool, domain)?;
         let (queue, memory) = plan.start(mapping, offset)?;
-        // the header in the headroom where it can be, so that frames begin where they always do
         let ahead = if headers.apart { 0 } else { headers.bytes };
-        let begin = pool.headroom().saturating_sub(ahead);
+        let begin = if headers.mergeable {
+            // where a cache line begins, so that the device writes whole ones and a short frame's
+            // header is in the same
+            pool.headroom()
+        } else {
+            // in the headroom: the buffer has to take the whole frame
+            pool.headroom().saturating_sub(ahead)
+        };
         let starts = vec![0; usize::from(memory.size())].into();
         Ok(Self {
             queue,

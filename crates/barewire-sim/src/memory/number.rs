@@ -61,6 +61,25 @@ impl Iommu {
         Ok(u64::from_le_bytes(bytes))
     }
 
+    /// Reads an entry of a table: two little-endian numbers of 64 bits, wherever it lies.
+    #[inline]
+    pub(crate) fn entry(&self, hint: &mut Hint, iova: u64) -> Result<[u64; 2], Fault> {
+        let (entry, offset, _) = self.find(hint, iova)?;
+        let words = entry.words().get(offset / 8..).unwrap_or_default();
+        if offset.is_multiple_of(8)
+            && let Some(words) = words.first_chunk::<2>()
+        {
+            return Ok(words
+                .each_ref()
+                .map(|word| u64::from_le(word.load(Ordering::Relaxed))));
+        }
+        let mut bytes = [0; 16];
+        self.read_pieces(hint, iova, &mut bytes)?;
+        let (words, _) = bytes.as_chunks::<8>();
+        let words = words.first_chunk::<2>();
+        Ok(words.map_or([0; 2], |words| words.map(u64::from_le_bytes)))
+    }
+
     /// Writes a little-endian number, and nothing beside it. Who reads it can read what was written
     /// before it.
     #[inline]

@@ -158,7 +158,7 @@ impl Model {
             return Ok(0);
         };
         let mut bytes = Vec::new();
-        collect(&self.iommu, chain, &mut bytes)?;
+        collect(&self.iommu, &mut Hint::default(), chain, &mut bytes)?;
         let result = match bytes.split_first_chunk() {
             Some(([class, command], data)) => self
                 .command(*class, *command, Data(data))

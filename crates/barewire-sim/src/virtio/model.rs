@@ -18,7 +18,7 @@ use super::{Bells, Interface, QUEUE_PAIRS_MAX, VirtioConfig, VirtioCounters};
 use crate::device::Part;
 use crate::exceptions::{ExceptionLog, Subject};
 use crate::handle::Core;
-use crate::memory::Iommu;
+use crate::memory::{Hint, Iommu};
 use crate::pci::ConfigSpace;
 use crate::time::{Clock, Nanos};
 use crate::trace::Trace;
@@ -78,6 +78,11 @@ pub(super) struct Model {
     /// A frame from the wire, and the pair whose receive queue it waits for, if it does.
     pub(super) frame: Vec<u8>,
     pub(super) waiting: Option<u16>,
+    /// A frame behind its header; kept for its memory.
+    pub(super) whole: Vec<u8>,
+    /// Which mapping receive buffers, and sent packets, lay in last.
+    pub(super) received_to: Hint,
+    pub(super) sent_from: Hint,
     /// Buffers that a frame is written to, with the bytes in each; kept for its memory.
     pub(super) taken: Vec<(Chain, usize)>,
     /// A packet from the driver.
@@ -194,6 +199,9 @@ impl Model {
             announce: false,
             frame: Vec::new(),
             waiting: None,
+            whole: Vec::new(),
+            received_to: Hint::default(),
+            sent_from: Hint::default(),
             taken: Vec::new(),
             packet: Vec::new(),
             segment: Vec::new(),

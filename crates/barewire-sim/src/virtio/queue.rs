@@ -32,6 +32,7 @@ pub(super) enum Shuffle {
 /// One queue.
 #[allow(clippy::struct_excessive_bools)] // independent facts
 #[derive(Debug)]
+#[repr(align(128))] // each direction has a thread of its own
 pub(super) struct Queue {
     /// The most descriptors it can have.
     pub(super) most: u16,
@@ -178,7 +179,15 @@ impl Queue {
     }
 
     /// Finds buffers until they have room for `bytes`. False if there are not enough.
+    #[inline]
     pub(super) fn find_room(&mut self, memory: &Iommu, bytes: u64) -> Result<bool, Trouble> {
+        match self.ready.front() {
+            Some(first) if first.writable >= bytes => Ok(true),
+            _ => self.find_more(memory, bytes),
+        }
+    }
+
+    fn find_more(&mut self, memory: &Iommu, bytes: u64) -> Result<bool, Trouble> {
         let mut room: u64 = self.ready.iter().map(|chain| chain.writable).sum();
         while self.ready.is_empty() || room < bytes {
             let Some(chain) = self.fetch(memory)? else {

@@ -6,7 +6,7 @@ use barewire_spec::virtio::net::receive_queue;
 
 use super::model::Model;
 use super::queue::Queue;
-use super::ring::{Chain, Trouble, while_at};
+use super::ring::{Chain, Element, Trouble, while_at};
 use crate::memory::{Hint, Iommu};
 use crate::packet::{Headers, Tags, checksum, parse};
 use crate::violation::{Refusal, Rule, refusal};
@@ -46,10 +46,20 @@ enum Delivery {
 /// Writes bytes across the device-writable pieces of buffers.
 struct Writer<'a> {
     memory: &'a Iommu,
-    hint: Hint,
+    hint: &'a mut Hint,
+    /// A header and the frame behind it; kept for its memory.
+    whole: &'a mut Vec<u8>,
 }
 
 impl Writer<'_> {
+    /// Writes a whole frame with its header into a piece that has room for it.
+    fn write_whole(&mut self, into: Element) -> Result<(), Trouble> {
+        let room = usize::try_from(into.length).unwrap_or(usize::MAX);
+        self.memory
+            .write(self.hint, into.address, self.whole, room)
+            .map_err(while_at("receive buffer"))
+    }
+
     /// Writes `bytes` behind the first `skip` of a buffer; how many had room.
     fn write(&mut self, chain: &Chain, skip: usize, bytes: &[u8]) -> Result<usize, Trouble> {
         let mut skip = widen(skip);
@@ -64,7 +74,7 @@ impl Writer<'_> {
             let (now, later) = left.split_at(left.len().min(room));
             let address = element.address.wrapping_add(skip);
             self.memory
-                .write(&mut self.hint, address, now, room)
+                .write(self.hint, address, now, room)
                 .map_err(while_at("receive buffer"))?;
             skip = 0;
             left = later;
@@ -214,7 +224,12 @@ impl Model {
                 }
                 let checked = self.offloads & feature::NET_GUEST_CSUM != 0;
                 let flags = if checked { checked_flags(frame) } else { 0 };
-                fill(queue, memory, chain, before, frame, flags, &mut self.taken)?;
+                let writer = Writer {
+                    memory,
+                    hint: &mut self.received_to,
+                    whole: &mut self.whole,
+                };
+                fill(queue, writer, chain, before, frame, flags, &mut self.taken)?;
                 self.counters.received += 1;
                 self.counters.received_bytes += widen(frame.len());
             }
@@ -236,18 +251,38 @@ impl Model {
 /// takes, and gives them back. `taken` holds them meanwhile.
 fn fill(
     queue: &mut Queue,
-    memory: &Iommu,
+    mut writer: Writer<'_>,
     chain: Chain,
     before: usize,
     frame: &[u8],
     flags: u8,
     taken: &mut Vec<(Chain, usize)>,
 ) -> Result<(), Trouble> {
-    taken.clear();
-    let mut writer = Writer {
-        memory,
-        hint: Hint::default(),
+    let memory = writer.memory;
+    let header = |buffers: usize| {
+        let counts = before == header::BYTES;
+        let buffers = u16::try_from(buffers).unwrap_or(u16::MAX);
+        let header = Header {
+            flags,
+            num_buffers: if counts { buffers } else { 0 },
+            ..Header::default()
+        };
+        header.to_bytes()
     };
+    let total = before + frame.len();
+    let first = chain.elements.first().copied().unwrap_or_default();
+    if first.writable && widen(total) <= u64::from(first.length) {
+        // most are in one piece: at once
+        let header = header(1);
+        writer.whole.clear();
+        let header = header.get(..before).unwrap_or_default();
+        writer.whole.extend_from_slice(header);
+        writer.whole.extend_from_slice(frame);
+        writer.write_whole(first)?;
+        let written = u32::try_from(total).unwrap_or(u32::MAX);
+        return queue.give_back(memory, chain, written);
+    }
+    taken.clear();
     let mut done = writer.write(&chain, before, frame)?;
     taken.push((chain, before + done));
     while done < frame.len() {
@@ -258,14 +293,7 @@ fn fill(
         done += count;
         taken.push((chain, count));
     }
-    let counts = before == header::BYTES;
-    let buffers = u16::try_from(taken.len()).unwrap_or(u16::MAX);
-    let header = Header {
-        flags,
-        num_buffers: if counts { buffers } else { 0 },
-        ..Header::default()
-    };
-    let bytes = header.to_bytes();
+    let bytes = header(taken.len());
     if let Some((first, _)) = taken.first() {
         writer.write(first, 0, bytes.get(..before).unwrap_or_default())?;
     }

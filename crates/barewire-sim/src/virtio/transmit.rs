@@ -41,30 +41,36 @@ const HEADER_ALONE: Refusal = refusal(
 );
 
 /// Reads the device-readable bytes of a buffer.
-pub(super) fn collect(memory: &Iommu, chain: &Chain, into: &mut Vec<u8>) -> Result<(), Trouble> {
+pub(super) fn collect(
+    memory: &Iommu,
+    hint: &mut Hint,
+    chain: &Chain,
+    into: &mut Vec<u8>,
+) -> Result<(), Trouble> {
     let what = while_at("buffer");
-    let mut hint = Hint::default();
     let readable = chain.elements.iter().filter(|element| !element.writable);
     if memory.has_indirect() {
         // All at once, so that they come together.
         let mut result = Ok(());
         for element in readable.clone() {
             let length = usize::try_from(element.length).unwrap_or(usize::MAX);
-            result = result.and(memory.prepare(&mut hint, element.address, length));
+            result = result.and(memory.prepare(hint, element.address, length));
         }
         result.map_err(&what)?;
     }
-    into.clear();
+    let mut start = 0;
     for element in readable {
         let length = usize::try_from(element.length).unwrap_or(usize::MAX);
-        let start = into.len();
-        into.resize(start + length + SLACK, 0);
+        if into.len() < start + length + SLACK {
+            into.resize(start + length + SLACK, 0);
+        }
         let place = into.get_mut(start..).unwrap_or_default();
         memory
-            .read(&mut hint, element.address, place, length)
+            .read(hint, element.address, place, length)
             .map_err(&what)?;
-        into.truncate(start + length);
+        start += length;
     }
+    into.truncate(start);
     Ok(())
 }
 
@@ -158,7 +164,7 @@ impl Model {
         if chain.readable < widen(before + 14) {
             return Ok(Err((TOO_SHORT, chain.readable)));
         }
-        collect(&self.iommu, chain, packet)?;
+        collect(&self.iommu, &mut self.sent_from, chain, packet)?;
         if chain.writable > 0 {
             self.refuse(WRITABLE, chain.writable, || "transmit buffer".into());
         }

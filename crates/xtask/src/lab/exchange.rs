@@ -1,4 +1,4 @@
-//! The far ends of two cards of QEMU's, between which a guest forwards: frames go in at one and are
+//! The far ends of two cards' cables, between which a guest forwards: frames go in at one and are
 //! to come out at the other, in order and as they were but for the byte that a forwarder touches.
 
 use std::io::ErrorKind;

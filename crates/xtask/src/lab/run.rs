@@ -98,7 +98,7 @@ pub(crate) fn run(guest: &Guest, setting: &Setting<'_>, task: &Task<'_>) -> Resu
                 Place::Served(&one.socket),
             );
             served.push(Some(one));
-            cables.push(None);
+            cables.push(card.wire.is_none().then_some(ends));
         } else {
             add_card(&mut machine, index, card, &address, Place::Cable(&ends));
             served.push(None);
@@ -209,7 +209,7 @@ fn listen(
 #[derive(Default)]
 struct Cards {
     served: Vec<Option<Served>>,
-    /// The cables of those that are not served.
+    /// Their cables, but of those that have a wire.
     cables: Vec<Option<Ends>>,
     /// What the lab itself sends through two of them.
     exchange: Option<Exchange>,

@@ -6,6 +6,8 @@
 mod packed;
 mod split;
 
+use std::ops::{Deref, DerefMut};
+
 use crate::memory::{Fault, Iommu};
 use crate::violation::{Refusal, Rule, refusal};
 
@@ -40,9 +42,18 @@ pub(super) struct Element {
     pub(super) writable: bool,
 }
 
-/// A buffer that the driver made available.
+/// Pieces that a buffer has room for at once: two cache lines of them.
+const USUAL: usize = 8;
+
+/// A buffer that the driver made available. It lies elsewhere: it is moved many times, and its memory
+/// is used again.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Chain {
+pub(super) struct Chain(Box<Parts>);
+
+/// What a buffer is made of.
+#[derive(Clone, Debug)]
+#[repr(align(128))] // what one thread works on is next to nothing that another does
+pub(super) struct Parts {
     /// Names it to the driver: index of its head, or its buffer ID.
     pub(super) id: u16,
     /// Descriptors of the ring that it takes.
@@ -54,7 +65,35 @@ pub(super) struct Chain {
     pub(super) writable: u64,
 }
 
-impl Chain {
+impl Deref for Chain {
+    type Target = Parts;
+
+    #[inline]
+    fn deref(&self) -> &Parts {
+        &self.0
+    }
+}
+
+impl DerefMut for Chain {
+    #[inline]
+    fn deref_mut(&mut self) -> &mut Parts {
+        &mut self.0
+    }
+}
+
+impl Default for Parts {
+    fn default() -> Self {
+        Self {
+            id: 0,
+            count: 0,
+            elements: Vec::with_capacity(USUAL),
+            readable: 0,
+            writable: 0,
+        }
+    }
+}
+
+impl Parts {
     fn clear(&mut self) {
         self.elements.clear();
         self.id = 0;

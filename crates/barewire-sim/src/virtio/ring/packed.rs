@@ -8,7 +8,7 @@ use barewire_spec::virtio::packed::{
 };
 use barewire_spec::virtio::split::needs_event;
 
-use super::{Chain, Clauses, Element, Notes, Shape, Table, Trouble, broken, while_at};
+use super::{Chain, Clauses, Element, Notes, Parts, Shape, Table, Trouble, broken, while_at};
 use crate::memory::{Hint, Iommu, Width};
 use crate::violation::{Refusal, Rule, refusal};
 
@@ -271,13 +271,8 @@ impl Packed {
         table: Table,
         index: u16,
     ) -> Result<bool, Trouble> {
-        let mut bytes = [0; 16];
-        let read = memory.read_pieces(&mut self.hint, table.at(index), &mut bytes);
-        read.map_err(while_at("indirect table"))?;
-        let words = bytes.as_chunks::<8>().0;
-        let words = words
-            .first_chunk()
-            .map_or([0; 2], |words: &[[u8; 8]; 2]| words.map(u64::from_le_bytes));
+        let words = memory.entry(&mut self.hint, table.at(index));
+        let words = words.map_err(while_at("indirect table"))?;
         let Descriptor {
             address,
             length,
@@ -298,7 +293,7 @@ impl Packed {
     }
 
     pub(super) fn give_back(&mut self, chain: &Chain, written: u32) {
-        let Chain { id, count, .. } = *chain;
+        let Parts { id, count, .. } = **chain;
         self.hold(id, false);
         // The last one stands for all before it where buffers are used in order (§2.8.8).
         let replaces = self.shape.in_order && chain.writable == 0;

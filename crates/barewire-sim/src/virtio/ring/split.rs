@@ -95,6 +95,8 @@ pub(crate) struct Split {
     published: u16,
     /// The used index when it was last decided whether to interrupt.
     told: u16,
+    /// The length of the entry that was written last, which is yet to be written, and where.
+    length: Option<(u64, u32)>,
     /// What stands for all entries from `published` on where buffers are used in order.
     last: Option<(u16, u32)>,
 }
@@ -112,9 +114,15 @@ impl Split {
             used: 0,
             published: 0,
             told: 0,
+            length: None,
             last: None,
             shape,
         }
+    }
+
+    /// Of positions in the ring: its size is a power of two (§2.7).
+    fn mask(&self) -> u16 {
+        self.shape.size.wrapping_sub(1)
     }
 
     fn load(&mut self, memory: &Iommu, what: &'static str, iova: u64) -> Result<u16, Trouble> {
@@ -147,7 +155,7 @@ impl Split {
             self.walk = self.visit(memory, notes, walk)?;
         }
         self.next = self.next.wrapping_add(1);
-        self.expected = self.expected.wrapping_add(self.chain.count) % self.shape.size;
+        self.expected = self.expected.wrapping_add(self.chain.count) & self.mask();
         std::mem::swap(&mut self.chain, chain);
         Ok(true)
     }
@@ -164,7 +172,7 @@ impl Split {
         if self.next == self.seen {
             return Ok(false);
         }
-        let slot = u64::from(self.next % size);
+        let slot = u64::from(self.next & self.mask());
         let head = self.load(memory, "available ring", driver.wrapping_add(4 + 2 * slot))?;
         match self.held.get_mut(usize::from(head)) {
             None => return Err(Trouble::Broken(HEAD, head.into())),
@@ -207,13 +215,8 @@ impl Split {
             Some(table) => (table.at(index), table.entries),
             None => (descriptors.wrapping_add(u64::from(index) * 16), size),
         };
-        let mut bytes = [0; 16];
-        let read = memory.read_pieces(&mut self.hint, address, &mut bytes);
-        read.map_err(while_at("descriptor"))?;
-        let words = bytes.as_chunks::<8>().0;
-        let words = words
-            .first_chunk()
-            .map_or([0; 2], |words: &[[u8; 8]; 2]| words.map(u64::from_le_bytes));
+        let words = memory.entry(&mut self.hint, address);
+        let words = words.map_err(while_at("descriptor"))?;
         let Descriptor {
             address,
             length,
@@ -295,10 +298,23 @@ impl Split {
         id: u16,
         written: u32,
     ) -> Result<(), Trouble> {
-        let slot = u64::from(position % self.shape.size);
+        let slot = u64::from(position & self.mask());
         let entry = self.shape.device.wrapping_add(4 + 8 * slot);
-        self.store(memory, entry, Width::Four, id)?;
-        self.store(memory, entry.wrapping_add(4), Width::Four, written)
+        let length = entry.wrapping_add(4);
+        let before = self.length.take();
+        self.length = Some((length, written));
+        match before {
+            // the length before and this number lie in one word, if that begins there
+            Some((at, before)) if at.wrapping_add(4) == entry && at.is_multiple_of(8) => {
+                let both = u64::from(before) | u64::from(id) << 32;
+                self.store(memory, at, Width::Eight, both)
+            }
+            Some((at, before)) => {
+                self.store(memory, at, Width::Four, before)?;
+                self.store(memory, entry, Width::Four, id)
+            }
+            None => self.store(memory, entry, Width::Four, id),
+        }
     }
 
     pub(super) fn publish(&mut self, memory: &Iommu) -> Result<(), Trouble> {
@@ -307,6 +323,9 @@ impl Split {
         }
         if let Some((id, written)) = self.last.take() {
             self.write_entry(memory, self.published, id, written)?;
+        }
+        if let Some((at, written)) = self.length.take() {
+            self.store(memory, at, Width::Four, written)?;
         }
         let index = self.shape.device.wrapping_add(2);
         self.store(memory, index, Width::Two, self.used)?;

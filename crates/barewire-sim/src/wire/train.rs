@@ -92,9 +92,9 @@ impl Train {
         self.frames(0).map(Frame::bytes)
     }
 
-    /// Empties it. It is full with `limit` frames from now on, if it is not before.
+    /// Empties it. It is full with `limit` frames from now on, or with 64 if that is fewer.
     #[inline]
-    pub(crate) fn begin(&mut self, limit: usize) {
+    pub fn begin(&mut self, limit: usize) {
         self.cars.clear();
         self.used = 0;
         self.limit = limit.min(MOST);

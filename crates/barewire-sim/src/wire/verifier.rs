@@ -90,8 +90,11 @@ impl Sink for Verifier {
     #[inline]
     fn push(&mut self, _now: Nanos, frame: &[u8]) {
         let mut block = [0; BLOCK];
-        let begin = frame.len().min(BLOCK);
-        block[..begin].copy_from_slice(&frame[..begin]);
+        if let Some(first) = frame.first_chunk() {
+            block = *first;
+        } else if let Some(first) = frame.first_chunk::<MIN_FRAME>() {
+            block[..MIN_FRAME].copy_from_slice(first);
+        }
         if self.is_next(&block, frame) {
             self.count(1, frame.len());
         } else {
@@ -123,7 +126,7 @@ impl Verifier {
     }
 
     /// True, and the window knows, if the frame is byte for byte the next one of its flow. `block`
-    /// has its first bytes, as many as go into it.
+    /// has its first bytes, at least [`MIN_FRAME`] if it has so many.
     #[inline(always)]
     #[allow(clippy::inline_always)] // once a frame
     fn is_next(&mut self, block: &Block, frame: &[u8]) -> bool {

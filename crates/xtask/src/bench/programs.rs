@@ -123,6 +123,15 @@ pub(super) fn latency(level: &str) -> Result<PathBuf> {
     cargo(level, &which, "barewire-latency", &[])
 }
 
+/// Builds the program that measures one port alone.
+///
+/// # Errors
+/// When cargo fails.
+pub(super) fn one_port(level: &str) -> Result<PathBuf> {
+    let which = ["--package", "barewire-bench", "--features", "software-nic"];
+    cargo(level, &which, "barewire-one-port", &[])
+}
+
 /// Builds a program in a folder of its own.
 fn cargo(level: &str, which: &[&str], program: &str, settings: &[(&str, &str)]) -> Result<PathBuf> {
     let target = folder()?.join("cargo");

@@ -1,5 +1,6 @@
 //! Frames per second end to end through `barewire forward` on two software cards: the paper's
-//! Figure 2, by batch size, and beside it by frame size, number of queues and of processors.
+//! Figure 2, by batch size, and beside it by frame size, number of queues and of processors. And what
+//! one port carries that only receives or only sends.
 
 use std::process::{Command, Stdio};
 use std::thread;
@@ -18,8 +19,11 @@ const SIZES: &[u16] = &[60, 64, 128, 256, 512, 1024, 1514];
 const QUEUES: &[u16] = &[1, 2, 4];
 /// Numbers of queues at which one processor is compared with all.
 const SCALED: &[u16] = &[1, 2];
+/// Batches with which one port alone is measured.
+const BY_ONE_PORT: &[u16] = &[1, 8, 32, 256];
 /// What stays the same while something else varies.
 const USUAL: Point = Point {
+    work: Work::Forward,
     batch: 32,
     size: 60,
     queues: 1,
@@ -42,8 +46,22 @@ pub(crate) struct Arguments {
     runs: usize,
 }
 
+/// What is done with the frames.
+#[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Work {
+    /// Two ports, each receives what the other sends on.
+    #[default]
+    Forward,
+    /// One port receives, and the program compares every byte.
+    Receive,
+    /// One port sends what the program writes, and the far end compares every byte.
+    Send,
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Point {
+    work: Work,
     batch: u16,
     size: u16,
     queues: u16,
@@ -54,6 +72,8 @@ struct Point {
 /// A point, with the median of its runs.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 pub(crate) struct Row {
+    #[serde(default)]
+    pub(crate) work: Work,
     pub(crate) batch: u16,
     /// Bytes of a frame without FCS.
     pub(crate) size: u16,
@@ -63,12 +83,12 @@ pub(crate) struct Row {
     pub(crate) processors: usize,
     /// Whether it was to be one processor, for comparison.
     pub(crate) alone: bool,
-    /// Millions of frames a second, of both ports together.
+    /// Millions of frames a second: forwarded by both ports together, or received or sent by one.
     pub(crate) mpps: f64,
     pub(crate) lowest: f64,
     pub(crate) highest: f64,
     pub(crate) samples: usize,
-    /// Thousands of Mbit/s on both wires, with preamble, FCS and gap.
+    /// Thousands of Mbit/s on the wires they came or went by, with preamble, FCS and gap.
     pub(crate) gbits: f64,
     /// Frames lost, reordered or corrupted in all runs.
     pub(crate) failures: u64,
@@ -89,6 +109,7 @@ pub(crate) struct Report {
 pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     let level = programs::level();
     let program = programs::barewire(level)?;
+    let one_port = programs::one_port(level)?;
     let (seconds, runs) = if arguments.quick {
         (1, 1)
     } else {
@@ -113,6 +134,13 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
             queues: *queues,
             alone: true,
             ..USUAL
+        }))
+        .chain([Work::Receive, Work::Send].into_iter().flat_map(|work| {
+            BY_ONE_PORT.iter().map(move |batch| Point {
+                work,
+                batch: *batch,
+                ..USUAL
+            })
         }));
     for point in varied {
         if !points.contains(&point) {
@@ -127,13 +155,21 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
             points.len()
         );
         for (point, measured) in points.iter().zip(&mut measured) {
-            let mut command = Command::new(&program);
+            let mut command = match point.work {
+                Work::Forward => Command::new(&program),
+                Work::Receive | Work::Send => Command::new(&one_port),
+            };
+            match point.work {
+                Work::Forward => command
+                    .args(["forward", "--json", "--quiet"])
+                    .arg(format!("--duration={seconds}"))
+                    .arg(format!("--queues={}", point.queues)),
+                Work::Receive => command.arg("receive").arg(format!("--seconds={seconds}")),
+                Work::Send => command.arg("send").arg(format!("--seconds={seconds}")),
+            };
             command
-                .args(["forward", "--json", "--quiet"])
-                .arg(format!("--duration={seconds}"))
                 .arg(format!("--batch={}", point.batch))
-                .arg(format!("--size={}", point.size))
-                .arg(format!("--queues={}", point.queues));
+                .arg(format!("--size={}", point.size));
             measured.push(if point.alone {
                 alone(|| forward(&mut command))?
             } else {
@@ -159,7 +195,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     keep("throughput", &report, arguments.json)
 }
 
-/// What `barewire forward --json` says, as far as it matters here.
+/// What `barewire forward --json` and `barewire-one-port` say, as far as it matters here.
 #[derive(Clone, Debug, Deserialize)]
 struct Forwarded {
     mpps: f64,
@@ -178,11 +214,12 @@ fn forward(command: &mut Command) -> Result<Forwarded> {
         .stdin(Stdio::null())
         .stderr(Stdio::inherit())
         .output()
-        .context("can't run barewire")?;
+        .with_context(|| format!("can't run {}", command.get_program().to_string_lossy()))?;
     if !output.status.success() {
-        bail!("barewire forward failed: it says why above");
+        let program = command.get_program().to_string_lossy();
+        bail!("{program} failed: it says why above");
     }
-    serde_json::from_slice(&output.stdout).context("what barewire printed can't be read")
+    serde_json::from_slice(&output.stdout).context("what it printed can't be read")
 }
 
 /// Does something on one processor only, the last one that may be used.
@@ -194,8 +231,12 @@ fn alone<T>(work: impl FnOnce() -> Result<T>) -> Result<T> {
     result
 }
 
-/// How many processors forward: each direction of each queue has a thread if there are so many.
+/// How many processors are at work: each direction of each queue has a thread if there are so many,
+/// one port alone has one.
 fn processors(point: Point) -> usize {
+    if point.work != Work::Forward {
+        return 1;
+    }
     let all = thread::available_parallelism().map_or(1, usize::from);
     let lanes = 2 * usize::from(point.queues);
     if point.alone { 1 } else { all.min(lanes) }
@@ -208,6 +249,7 @@ fn row(point: Point, measured: &[Forwarded]) -> Row {
     let mpps = at(rates.len() / 2);
     let failures = |run: &Forwarded| run.wire.lost + run.wire.reordered + run.wire.corrupted;
     Row {
+        work: point.work,
         batch: point.batch,
         size: point.size,
         queues: point.queues,
@@ -245,11 +287,13 @@ fn section(title: &str, rows: &[&Row], of: impl Fn(&Row) -> String) {
 }
 
 fn print(report: &Report) {
-    let rows = |keep: &dyn Fn(&Row) -> bool| -> Vec<&Row> {
-        let mut rows: Vec<&Row> = report.rows.iter().filter(|row| keep(row)).collect();
+    let of = |work: Work, keep: &dyn Fn(&Row) -> bool| -> Vec<&Row> {
+        let rows = report.rows.iter();
+        let mut rows: Vec<&Row> = rows.filter(|row| row.work == work && keep(row)).collect();
         rows.sort_by_key(|row| (row.batch, row.size, row.queues, row.processors));
         rows
     };
+    let rows = |keep: &dyn Fn(&Row) -> bool| of(Work::Forward, keep);
     let usual_batch = |row: &Row| row.batch == USUAL.batch;
     let usual_size = |row: &Row| row.size == USUAL.size;
     let usual_queues = |row: &Row| row.queues == USUAL.queues;
@@ -269,6 +313,12 @@ fn print(report: &Report) {
         &rows(&|row| usual_batch(row) && usual_size(row)),
         |row| format!("{}, {}", row.queues, row.processors),
     );
+    for (title, work) in [
+        ("one port receives, batch", Work::Receive),
+        ("one port sends, batch", Work::Send),
+    ] {
+        section(title, &of(work, &|_| true), |row| row.batch.to_string());
+    }
 }
 
 #[cfg(test)]

@@ -7,7 +7,7 @@ use super::paper::{FORWARDING, LINE_RATE};
 use super::plot::{self, Axis, Line, Scale, above};
 use super::{NONE, head};
 use crate::bench::machine::Machine;
-use crate::bench::throughput::{Report, Row};
+use crate::bench::throughput::{Report, Row, Work};
 
 const COLOUR: &str = "#c2410c";
 const SOFT: &str = "#78716c";
@@ -20,7 +20,8 @@ pub(super) fn section(report: &Report) -> Result<(String, Machine)> {
          processors with the driver, so this measures the software devices more than the driver.",
     );
     let at = |row: &&Row, varied: &str| {
-        (varied == "queues" || !row.alone)
+        row.work == Work::Forward
+            && (varied == "queues" || !row.alone)
             && (varied == "batch" || row.batch == 32)
             && (varied == "size" || row.size == 60)
             && (varied == "queues" || row.queues == 1)
@@ -55,6 +56,27 @@ pub(super) fn section(report: &Report) -> Result<(String, Machine)> {
         },
         false,
     ));
+    for (work, caption) in [
+        (
+            Work::Receive,
+            "One port alone receives, and the program compares every byte: 60-byte frames, one thread",
+        ),
+        (
+            Work::Send,
+            "One port alone sends what the program writes, and the far end compares it: 60-byte frames, one thread",
+        ),
+    ] {
+        let rows: Vec<&Row> = report.rows.iter().filter(|row| row.work == work).collect();
+        if !rows.is_empty() {
+            text.push_str(&table(
+                caption,
+                "batch",
+                &rows,
+                |row| row.batch.to_string(),
+                false,
+            ));
+        }
+    }
     let samples = report.rows.iter().map(|row| row.samples).max().unwrap_or(0);
     text.push_str(&note(&format!(
         "Frames that both ports sent, in millions per second: medians of {samples} interleaved runs of {} s.{} \

@@ -170,9 +170,7 @@ impl Batch {
     /// Drops all frames.
     pub fn clear(&mut self) {
         if let Some(pool) = &self.pool {
-            for raw in self.packets.drain(..) {
-                pool.inner().give_back(raw);
-            }
+            pool.inner().give_all_back(self.packets.drain(..));
         }
     }
 

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::claim::Claim;
-use crate::depot::Depot;
+use crate::depot::{CHUNK, Depot};
 use crate::packet::RawPacket;
 use crate::{Checksum, DmaError, DmaRegion, Offload, Packet, PacketRef, Pages};
 
@@ -440,6 +440,27 @@ impl PoolInner {
             left = self.next_part(&raw);
             self.depot.put(&[raw.start()]);
         }
+    }
+
+    /// Takes all buffers of several frames back, a chunk at a time where it can.
+    pub(crate) fn give_all_back(&self, frames: impl Iterator<Item = RawPacket>) {
+        let mut chunk = [0; CHUNK];
+        let mut count = 0;
+        for raw in frames {
+            if raw.more() {
+                self.give_back(raw);
+                continue;
+            }
+            if let Some(place) = chunk.get_mut(count) {
+                *place = raw.start();
+                count += 1;
+            }
+            if count == CHUNK {
+                self.depot.put(&chunk);
+                count = 0;
+            }
+        }
+        self.depot.put(chunk.get(..count).unwrap_or_default());
     }
 }
 

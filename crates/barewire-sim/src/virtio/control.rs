@@ -106,16 +106,8 @@ impl Model {
             if !queue.has_work() || !self.may_master() {
                 break;
             }
-            let Some(queue) = self.queues.get_mut(usize::from(number)) else {
-                return done;
-            };
-            let chain = match queue.take(&self.iommu) {
-                Ok(Some(chain)) => chain,
-                Ok(None) => break,
-                Err(trouble) => {
-                    self.trouble(number, trouble);
-                    break;
-                }
+            let Some(chain) = self.next_buffer(number) else {
+                break;
             };
             let result = match self.carry_out(&chain) {
                 Err(Trouble::NotYet) => {

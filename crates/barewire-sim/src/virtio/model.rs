@@ -361,6 +361,19 @@ impl Model {
         true
     }
 
+    /// The next buffer of a queue; none where there is none now, or the queue stops.
+    #[inline]
+    pub(super) fn next_buffer(&mut self, number: u16) -> Option<Chain> {
+        let queue = self.queues.get_mut(usize::from(number))?;
+        match queue.take(&self.iommu) {
+            Ok(chain) => chain,
+            Err(trouble) => {
+                self.trouble(number, trouble);
+                None
+            }
+        }
+    }
+
     /// Shows the driver what a queue gave back, with an interrupt if it wants one.
     pub(super) fn publish(&mut self, number: u16) {
         let Some(queue) = self.queues.get_mut(usize::from(number)) else {

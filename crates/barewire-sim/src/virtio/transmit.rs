@@ -109,16 +109,8 @@ impl Model {
     fn transmit_from(&mut self, pair: u16, number: u16, budget: usize) -> usize {
         let mut done = 0;
         while done < budget {
-            let Some(queue) = self.queues.get_mut(usize::from(number)) else {
+            let Some(chain) = self.next_buffer(number) else {
                 break;
-            };
-            let chain = match queue.take(&self.iommu) {
-                Ok(Some(chain)) => chain,
-                Ok(None) => break,
-                Err(trouble) => {
-                    self.trouble(number, trouble);
-                    break;
-                }
             };
             let mut packet = std::mem::take(&mut self.packet);
             let sent = self.send(pair, &chain, &mut packet);

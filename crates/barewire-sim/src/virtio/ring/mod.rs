@@ -8,6 +8,8 @@ mod split;
 
 use std::ops::{Deref, DerefMut};
 
+use barewire_spec::virtio::{packed as packed_spec, split as split_spec};
+
 use crate::memory::{Fault, Iommu};
 use crate::violation::{Refusal, Rule, refusal};
 
@@ -49,6 +51,18 @@ const USUAL: usize = 8;
 /// is used again.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Chain(Box<Parts>);
+
+impl Element {
+    /// As a descriptor of either kind of ring has it: their flag for writing is the same.
+    fn new(address: u64, length: u32, flags: u16) -> Self {
+        const { assert!(packed_spec::WRITE == split_spec::WRITE) }
+        Self {
+            address,
+            length,
+            writable: flags & split_spec::WRITE != 0,
+        }
+    }
+}
 
 /// What a buffer is made of.
 #[derive(Clone, Debug)]

@@ -254,11 +254,7 @@ impl Packed {
             walk.table = Some((table, 0));
             return Ok(true);
         }
-        let element = Element {
-            address,
-            length,
-            writable: flags & WRITE != 0,
-        };
+        let element = Element::new(address, length, flags);
         self.chain.push(element, &CLAUSES)?;
         Ok(flags & NEXT != 0)
     }
@@ -282,11 +278,7 @@ impl Packed {
         if flags & !WRITE != 0 {
             return Err(Trouble::Broken(CLAUSES.nested, flags.into()));
         }
-        let element = Element {
-            address,
-            length,
-            writable: flags & WRITE != 0,
-        };
+        let element = Element::new(address, length, flags);
         self.chain.push(element, &CLAUSES)?;
         walk.table = Some((table, index + 1));
         Ok(index + 1 < table.entries)

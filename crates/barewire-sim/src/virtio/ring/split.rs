@@ -245,11 +245,7 @@ impl Split {
                 visited,
             }));
         }
-        let element = Element {
-            address,
-            length,
-            writable: flags & WRITE != 0,
-        };
+        let element = Element::new(address, length, flags);
         self.chain.push(element, &CLAUSES)?;
         if flags & NEXT == 0 {
             return Ok(None);

@@ -2,8 +2,8 @@
 //!
 //! Read it in the order of a device's life:
 //!
-//! 1. `transport`: how its registers are reached, modern or legacy; `negotiation`: what it can do and
-//!    what of that is used.
+//! 1. `interface`: how its registers are reached, modern or legacy; `transport`: what they do;
+//!    `negotiation`: what it can do and what of that is used.
 //! 2. `queues`: memory for rings, split or packed; `control`: commands.
 //! 3. `rx`, `tx`: the data path, over [`VirtRx`](barewire_dma::VirtRx) and
 //!    [`VirtTx`](barewire_dma::VirtTx).
@@ -14,6 +14,7 @@
 
 mod control;
 mod held;
+mod interface;
 mod negotiation;
 mod queues;
 mod rx;

@@ -1,17 +1,15 @@
-//! How a virtio device is reached over PCI: structures in memory windows (VIRTIO §4.1), or the legacy
-//! interface's registers in I/O ports (§4.1.4.10).
+//! A virtio device's registers over PCI (VIRTIO §4.1.4.3, §4.1.4.10), whichever interface they are
+//! reached by.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-use barewire_bus::{Bar, PciFunction, capabilities};
+use barewire_bus::{Bar, PciFunction};
 use barewire_dma::Iova;
-use barewire_spec::pci::config::capability;
 use barewire_spec::pci::config::command;
-use barewire_spec::virtio::pci::capability as structure;
 use barewire_spec::virtio::pci::common;
 use barewire_spec::virtio::{NO_VECTOR, feature, legacy, status};
 
+use super::interface::Interface;
 use crate::Error;
 use crate::device::Chip;
 use crate::patience::Patience;
@@ -31,29 +29,6 @@ pub(super) struct Transport<B> {
     running: AtomicBool,
 }
 
-enum Interface<B> {
-    Modern {
-        common: Structure<B>,
-        notify: Structure<B>,
-        /// Bytes between two queues' places.
-        multiplier: u32,
-        config: Option<Structure<B>>,
-    },
-    Legacy {
-        ports: B,
-        /// MSI-X is on, which moves the configuration.
-        msix: AtomicBool,
-    },
-}
-
-/// A structure in a window.
-struct Structure<B> {
-    /// The window, which others may be in too.
-    bar: Arc<B>,
-    offset: u32,
-    size: u32,
-}
-
 /// Where a queue is notified, and with what.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Doorbell {
@@ -61,111 +36,14 @@ pub(super) struct Doorbell {
     queue: u16,
 }
 
-/// What the capabilities say about one structure, before its window is mapped.
-#[derive(Clone, Copy)]
-struct Found {
-    bar: u8,
-    offset: u32,
-    size: u32,
-    multiplier: u32,
-}
-
-impl Found {
-    /// Reads a virtio capability, of which nothing is believed.
-    fn read<P: PciFunction>(function: &P, at: u16) -> Result<(u8, Self), Error> {
-        let word = |offset| function.config_read32(at + offset);
-        let [_, _, length, kind] = word(0)?.to_le_bytes();
-        let [bar, ..] = word(structure::BAR)?.to_le_bytes();
-        let long = length >= structure::BYTES + 4;
-        let found = Self {
-            bar,
-            offset: word(structure::OFFSET)?,
-            size: word(structure::SIZE)?,
-            multiplier: if long && kind == structure::NOTIFY {
-                word(structure::NOTIFY_MULTIPLIER)?
-            } else {
-                0
-            },
-        };
-        Ok((if length >= structure::BYTES { kind } else { 0 }, found))
-    }
-}
-
 impl<B: Bar> Transport<B> {
     /// Finds out how the device is reached, and maps that.
     pub(super) fn find<P: PciFunction<Bar = B>>(function: &P) -> Result<Self, Error> {
-        let mut found = [None; 5];
-        for place in capabilities(function)? {
-            // the last field of a capability must still lie in the 256 bytes
-            if place.id != capability::VENDOR || place.offset > 0x100 - 20 {
-                continue;
-            }
-            let (kind, at) = Found::read(function, place.offset)?;
-            // the first of each kind that can be used (VIRTIO §4.1.4.1)
-            if let Some(slot) = found.get_mut(usize::from(kind))
-                && at.bar <= 5
-                && slot.is_none()
-            {
-                *slot = Some(at);
-            }
-        }
-        let device = function.name().to_owned();
-        let interface = match found {
-            [_, Some(common), Some(notify), _, config] => {
-                Self::modern(function, common, notify, config)?
-            }
-            _ => Interface::Legacy {
-                ports: function.bar(0)?,
-                msix: AtomicBool::new(false),
-            },
-        };
         Ok(Self {
-            interface,
-            device,
+            interface: Interface::find(function)?,
+            device: function.name().to_owned(),
             features: AtomicU64::new(0),
             running: AtomicBool::new(false),
-        })
-    }
-
-    fn modern<P: PciFunction<Bar = B>>(
-        function: &P,
-        common: Found,
-        notify: Found,
-        config: Option<Found>,
-    ) -> Result<Interface<B>, Error> {
-        let mut windows: Vec<(u8, Arc<B>)> = Vec::new();
-        let mut place = |found: Found, least: u32| {
-            let known = windows.iter().find(|(number, _)| *number == found.bar);
-            let bar = if let Some((_, known)) = known {
-                Arc::clone(known)
-            } else {
-                let bar = Arc::new(function.bar(found.bar)?);
-                windows.push((found.bar, Arc::clone(&bar)));
-                bar
-            };
-            let whole = bar.size();
-            let end = found.offset.checked_add(found.size);
-            if found.size < least
-                || end.is_none_or(|end| end > whole)
-                || !found.offset.is_multiple_of(4)
-            {
-                let (bar, offset, size) = (found.bar, found.offset, found.size);
-                return Err(Error::broken(
-                    function.name(),
-                    format!("a structure of {size} bytes can't lie at {offset:#x} of BAR{bar}"),
-                ));
-            }
-            Ok(Structure {
-                bar,
-                offset: found.offset,
-                size: found.size,
-            })
-        };
-        Ok(Interface::Modern {
-            common: place(common, common::BYTES)?,
-            notify: place(notify, 2)?,
-            multiplier: notify.multiplier,
-            config: config.map(|config| place(config, 4)).transpose()?,
         })
     }
 

@@ -8,6 +8,9 @@
 #![allow(missing_docs, clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 #![allow(clippy::cast_possible_truncation, clippy::too_many_lines)]
 
+#[path = "../../barewire/tests/script/mod.rs"]
+mod script;
+
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -19,29 +22,7 @@ use barewire::{
 use barewire_sim::virtio::{Interface, VirtioBar, VirtioConfig, VirtioFunction, VirtioNic};
 use barewire_sim::wire::Loopback;
 use barewire_spec::virtio::feature as f;
-
-/// What happens, byte by byte; when it is used up, the device is honest.
-#[derive(Default)]
-struct Script {
-    bytes: Vec<u8>,
-    at: usize,
-}
-
-impl Script {
-    fn byte(&mut self) -> u8 {
-        let byte = self.bytes.get(self.at).copied().unwrap_or(u8::MAX);
-        self.at += 1;
-        byte
-    }
-
-    fn number(&mut self) -> u64 {
-        u64::from_le_bytes(std::array::from_fn(|_| self.byte()))
-    }
-
-    fn over(&self) -> bool {
-        self.at >= self.bytes.len()
-    }
-}
+use script::Script;
 
 /// Who stands between.
 #[derive(Default)]
@@ -62,7 +43,7 @@ impl Liar {
             0 => u32::MAX,
             1 => 0,
             2 => value ^ 1 << (script.byte() % 32),
-            _ => script.number() as u32,
+            _ => u64::from_le_bytes(script.bytes()) as u32,
         }
     }
 
@@ -74,13 +55,14 @@ impl Liar {
             return;
         };
         let words = region.words();
-        let at = script.number() as usize;
+        let at = u64::from_le_bytes(script.bytes()) as usize;
         let word = &words[at % words.len()];
         let value = match script.byte() % 4 {
-            0 => script.number(),
+            0 => u64::from_le_bytes(script.bytes()),
             1 => word.load(Ordering::Relaxed) ^ 1 << (script.byte() % 64),
             2 => word.load(Ordering::Relaxed).wrapping_add(1 << 16),
-            _ => words[script.number() as usize % words.len()].load(Ordering::Relaxed),
+            _ => words[u64::from_le_bytes(script.bytes()) as usize % words.len()]
+                .load(Ordering::Relaxed),
         };
         word.store(value, Ordering::Release);
     }
@@ -235,10 +217,7 @@ fn play(script: &[u8]) -> usize {
         lies: script.get(1).copied().unwrap_or(0) >> 2,
         ..Liar::default()
     });
-    let body = Script {
-        bytes: script.get(2..).unwrap_or_default().to_vec(),
-        at: 0,
-    };
+    let body = Script::new(script.get(2..).unwrap_or_default());
     if !honest_first {
         *liar.script.lock().unwrap() = body;
         drop(Port::open(

@@ -10,6 +10,8 @@
 #![allow(missing_docs, clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 #![allow(clippy::cast_possible_truncation)]
 
+mod script;
+
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -20,28 +22,7 @@ use barewire::{
 };
 use barewire_spec::ixgbe as spec;
 use barewire_spec::ixgbe::eeprom;
-
-/// What the device does, byte by byte; when it is used up, the device turns honest and silent.
-struct Script {
-    bytes: Vec<u8>,
-    at: usize,
-}
-
-impl Script {
-    fn byte(&mut self) -> u8 {
-        let byte = self.bytes.get(self.at).copied().unwrap_or(u8::MAX);
-        self.at += 1;
-        byte
-    }
-
-    fn word(&mut self) -> u32 {
-        u32::from_le_bytes(std::array::from_fn(|_| self.byte()))
-    }
-
-    fn over(&self) -> bool {
-        self.at >= self.bytes.len()
-    }
-}
+use script::Script;
 
 struct Liar {
     script: Mutex<Script>,
@@ -128,7 +109,7 @@ impl Bar for LyingBar {
             return if script.byte() < 32 {
                 u32::MAX
             } else {
-                script.word()
+                u32::from_le_bytes(script.bytes())
             };
         }
         self.0.honest(offset)
@@ -207,7 +188,10 @@ impl Liar {
             4 => u64::from(len) << 32 | 0x1,
             5 => u64::from(len) << 32 | 0x2000_0003,
             6 => 1 << 32,
-            _ => u64::from(script.word()) << 32 | u64::from(script.word()),
+            _ => {
+                u64::from(u32::from_le_bytes(script.bytes())) << 32
+                    | u64::from(u32::from_le_bytes(script.bytes()))
+            }
         };
         for region in self.regions.lock().unwrap().iter() {
             let address = base + position * 16 + 8;
@@ -280,10 +264,7 @@ fn open(liar: &Arc<Liar>, pool: &Pool) -> Result<Open, Error> {
 fn play(script: &[u8]) -> Option<usize> {
     let honest_first = script.first().is_none_or(|byte| byte & 1 == 0);
     let liar = Arc::new(Liar {
-        script: Mutex::new(Script {
-            bytes: Vec::new(),
-            at: 0,
-        }),
+        script: Mutex::new(Script::default()),
         registers: (0..0x8000).map(|_| AtomicU32::new(0)).collect(),
         regions: Mutex::default(),
         lies: script.get(1).copied().unwrap_or(0) >> 2,
@@ -293,10 +274,7 @@ fn play(script: &[u8]) -> Option<usize> {
         .store(0x0403_0202, Ordering::Relaxed);
     liar.register(spec::RAH.at(0))
         .store(0x8000_0605, Ordering::Relaxed);
-    let body = Script {
-        bytes: script.get(3..).unwrap_or_default().to_vec(),
-        at: 0,
-    };
+    let body = Script::new(script.get(3..).unwrap_or_default());
     if !honest_first {
         *liar.script.lock().unwrap() = body;
         drop(open(&liar, &pool()));

@@ -20,12 +20,24 @@ const PLACES: usize = 256;
 
 type Head = [u64; HEAD / 8];
 
+/// What was found out about frames of one length that begin with one head.
 #[derive(Clone, Copy, Debug)]
 struct Memory {
     head: Head,
     /// That of no frame where nothing is remembered.
     length: usize,
     arrival: Arrival,
+}
+
+impl Memory {
+    /// Whether it is about frames that begin so and have this length. No frame is remembered that is
+    /// shorter than what is compared.
+    #[inline]
+    fn is_of(&self, head: &Head, length: usize) -> bool {
+        let words = self.head.iter().zip(head);
+        let difference = words.fold(0, |all, (one, other)| all | (one ^ other));
+        difference == 0 && self.length == length
+    }
 }
 
 impl Default for Memory {
@@ -88,12 +100,27 @@ impl Recall {
     /// of a frame, and its length.
     #[inline]
     pub(super) fn find(&self, block: &Block, length: usize) -> Option<&Arrival> {
+        self.find_near(block, length, &mut 0)
+    }
+
+    /// The same for a frame behind others: `latest` is where the last one was found, and looked at
+    /// first.
+    #[inline]
+    pub(super) fn find_near(
+        &self,
+        block: &Block,
+        length: usize,
+        latest: &mut usize,
+    ) -> Option<&Arrival> {
         let (head, unsummed) = head_of(block);
-        let memory = self.memories.get(place(&head))?;
-        let words = memory.head.iter().zip(head);
-        let difference = words.fold(0, |all, (one, other)| all | (one ^ other));
-        // no frame is remembered that is too short for this
-        (difference == 0 && memory.length == length && unsummed).then_some(&memory.arrival)
+        if let Some(memory) = self.memories.get(*latest)
+            && memory.is_of(&head, length)
+        {
+            return unsummed.then_some(&memory.arrival);
+        }
+        *latest = place(&head);
+        let memory = self.memories.get(*latest)?;
+        (memory.is_of(&head, length) && unsummed).then_some(&memory.arrival)
     }
 
     /// Remembers what was found out about a frame, if it holds for all that begin alike.

@@ -261,9 +261,10 @@ impl<'a> Burst<'a> {
         }
         let mut taken = 0;
         let mut run = Run::none();
+        let mut latest = 0;
         for frame in frames {
             let Some(first) = frame.first() else { break };
-            let Some(arrival) = self.recall.find(first, frame.length) else {
+            let Some(arrival) = self.recall.find_near(first, frame.length, &mut latest) else {
                 break;
             };
             let queue = arrival.queue;

@@ -2,7 +2,7 @@
 
 use super::pace::Gate;
 use super::test_frame::Writer;
-use super::{Pattern, Rate, Source, SourceControl, Train};
+use super::{Pattern, Rate, Source, SourceControl, Train, widen};
 use crate::time::Nanos;
 
 /// Sends the frames of a [`Pattern`], flow after flow, each with its own sequence numbers.
@@ -93,6 +93,16 @@ impl Generator {
     fn fill(&mut self, room: usize, train: &mut Train) {
         let most = usize::try_from(self.remaining).unwrap_or(usize::MAX);
         let most = room.saturating_sub(train.len()).min(most);
+        if let [length] = self.lengths[..]
+            && self.flows == 1
+        {
+            let frames = (self.writer).add_many(length, self.flow, self.sequence, most, train);
+            self.sequence += widen(frames);
+            self.remaining -= widen(frames);
+            let counters = self.control.counters();
+            counters.count_offered(frames, frames * usize::from(length));
+            return;
+        }
         let (mut frames, mut bytes) = (0, 0);
         while frames < most && !train.is_full() {
             let (length, flow, sequence) = self.next();

@@ -15,7 +15,7 @@
 //! Numbers are big-endian. Byte 5, the last of the destination address, is what a forwarding
 //! program touches, so the check leaves it out and the verifier compares it with what it must be.
 
-use super::{BLOCK, Block, MIN_FRAME, Pattern, Train};
+use super::{BLOCK, Block, MIN_FRAME, Pattern, Train, widen};
 
 /// The byte a forwarding program touches: the last of the destination MAC address.
 pub(super) const TOUCHED: usize = 5;
@@ -75,10 +75,10 @@ impl Head {
     }
 }
 
-/// The flow that a block's frame says it is of.
+/// The flow that a frame says it is of.
 #[inline]
-pub(super) fn flow_of(block: &Block) -> u16 {
-    u16::from_be_bytes([block[46], block[47]])
+pub(super) fn flow_of(head: &[u8; MIN_FRAME]) -> u16 {
+    u16::from_be_bytes([head[46], head[47]])
 }
 
 /// The fields of a test frame that a verifier looks at.
@@ -145,7 +145,7 @@ fn step(lane: u64, word: u64) -> u64 {
 
 /// What all frames of one flow and length have in common.
 #[derive(Clone, Copy, Debug, Default)]
-struct Prepared {
+pub(super) struct Prepared {
     /// 0 where nothing is prepared.
     length: u16,
     flow: u16,
@@ -193,24 +193,19 @@ impl Prepared {
         }
     }
 
-    /// True if the block is that of frame `sequence`, as far as the first 60 bytes go: without a
-    /// branch a word.
+    /// True if frame `sequence` begins so.
     #[inline]
-    fn is(&self, sequence: u64, block: &Block) -> bool {
+    pub(super) fn is(&self, sequence: u64, head: &[u8; MIN_FRAME]) -> bool {
         let number = u64::from_le_bytes(sequence.to_be_bytes());
         let check = self.lanes.sequence(number).check();
         let [first @ .., _] = self.words;
         let words = first.into_iter().chain([number]);
-        let (bytes, _) = block.as_chunks::<8>();
-        let [bytes @ .., last] = bytes else {
-            return false;
-        };
+        let (bytes, last) = head.as_chunks::<8>();
         let differences = bytes.iter().zip(words);
         let difference = differences.fold(0, |all, (bytes, word)| {
             all | (u64::from_le_bytes(*bytes) ^ word)
         });
-        let [a, b, c, d, ..] = *last;
-        difference == 0 && u32::from_be_bytes([a, b, c, d]) == check
+        difference == 0 && last == check.to_be_bytes()
     }
 }
 
@@ -295,10 +290,36 @@ impl Writer {
         train.add(bytes);
     }
 
-    /// True if the block begins frame `sequence` of `flow`, `length` bytes long.
+    /// Puts up to `most` frames of one flow, from number `sequence` on, at the end of a train that has
+    /// room for some; returns how many there was room for.
+    pub(super) fn add_many(
+        &mut self,
+        length: u16,
+        flow: u16,
+        sequence: u64,
+        most: usize,
+        train: &mut Train,
+    ) -> usize {
+        let mut added = 0;
+        if usize::from(length) > BLOCK {
+            while added < most && !train.is_full() {
+                self.add_long(length, flow, sequence + widen(added), train);
+                added += 1;
+            }
+            return added;
+        }
+        let prepared = self.prepared(length, flow);
+        let blocks = train.add_short(most, usize::from(length));
+        for (number, block) in (sequence..).zip(&mut *blocks) {
+            prepared.write(number, block);
+        }
+        blocks.len()
+    }
+
+    /// What frames of a flow and length begin with, for [`Prepared::is`].
     #[inline]
-    pub(super) fn begins(&mut self, length: u16, flow: u16, sequence: u64, block: &Block) -> bool {
-        self.prepared(length, flow).is(sequence, block)
+    pub(super) fn beginning(&mut self, length: u16, flow: u16) -> &Prepared {
+        self.prepared(length, flow)
     }
 
     /// The bytes after the first 60 of a frame that long are right.

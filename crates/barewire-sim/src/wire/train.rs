@@ -129,6 +129,19 @@ impl Train {
         self.used += length.div_ceil(BLOCK).max(1);
     }
 
+    /// Adds up to `most` frames of `length` bytes, at most a block, as many as there is room for, and
+    /// returns their blocks for the caller to write.
+    #[inline]
+    pub(crate) fn add_short(&mut self, most: usize, length: usize) -> &mut [Block] {
+        let first = self.used;
+        let room = self.limit.saturating_sub(self.cars.len());
+        let room = room.min(PLENTY.saturating_sub(first)).min(most);
+        let cars = (first..).take(room).map(|first| Car { first, length });
+        self.cars.extend(cars);
+        self.used += room;
+        self.blocks.get_mut(first..self.used).unwrap_or_default()
+    }
+
     #[cold]
     fn grow(&mut self, length: usize) {
         let blocks = self.used + length.div_ceil(BLOCK) + 1;

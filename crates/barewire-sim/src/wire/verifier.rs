@@ -2,9 +2,11 @@
 
 use super::pattern::MAX_FRAME;
 use super::test_frame::{Head, TOUCHED, Writer, flow_of};
+use super::train::Frame;
 use super::window::{Arrival, Windows};
-use super::{BLOCK, Block, MIN_FRAME, Pattern, Sink, SinkCounters, Touch, Train, widen};
+use super::{MIN_FRAME, Pattern, Sink, SinkCounters, Touch, Train, widen};
 use crate::time::Nanos;
+use std::iter::Peekable;
 use std::sync::Arc;
 
 /// Checks every byte of the frames of one [`Pattern`] and the order within each flow.
@@ -89,13 +91,10 @@ impl Verifier {
 impl Sink for Verifier {
     #[inline]
     fn push(&mut self, _now: Nanos, frame: &[u8]) {
-        let mut block = [0; BLOCK];
-        if let Some(first) = frame.first_chunk() {
-            block = *first;
-        } else if let Some(first) = frame.first_chunk::<MIN_FRAME>() {
-            block[..MIN_FRAME].copy_from_slice(first);
-        }
-        if self.is_next(&block, frame) {
+        if frame
+            .first_chunk()
+            .is_some_and(|head| self.is_next(head, frame))
+        {
             self.count(1, frame.len());
         } else {
             self.look_closely(frame);
@@ -103,17 +102,10 @@ impl Sink for Verifier {
     }
 
     fn push_train(&mut self, _now: Nanos, train: &Train) {
-        let (mut frames, mut bytes) = (0, 0);
-        for frame in train.frames(0) {
-            let is_next = |first| self.is_next(first, frame.bytes());
-            if frame.first().is_some_and(is_next) {
-                frames += 1;
-                bytes += frame.length;
-            } else {
-                self.look_closely(frame.bytes());
-            }
+        let mut frames = train.frames(0).peekable();
+        while let Some(first) = frames.next() {
+            self.run(first, &mut frames);
         }
-        self.count(frames, bytes);
     }
 }
 
@@ -125,19 +117,63 @@ impl Verifier {
         self.counters.delivered_bytes.add(widen(bytes));
     }
 
-    /// True, and the window knows, if the frame is byte for byte the next one of its flow. `block`
-    /// has its first bytes, at least [`MIN_FRAME`] if it has so many.
-    #[inline(always)]
-    #[allow(clippy::inline_always)] // once a frame
-    fn is_next(&mut self, block: &Block, frame: &[u8]) -> bool {
+    /// Looks at a frame, and at those behind it as long as they are what must follow it.
+    #[inline]
+    fn run<'a>(
+        &mut self,
+        first: Frame<'a>,
+        frames: &mut Peekable<impl Iterator<Item = Frame<'a>>>,
+    ) {
+        let length = first.length;
+        let bytes = first.bytes();
+        let Some(head) = bytes.first_chunk() else {
+            self.look_closely(bytes);
+            return;
+        };
+        if !self.is_next(head, bytes) {
+            self.look_closely(bytes);
+            return;
+        }
+        let mut count = 1;
+        let flow = flow_of(head);
+        // frames without a tail only: they are many, and quickly compared
+        if let (Self::SHORTEST, Some(next)) = (length, self.windows.expected(flow)) {
+            let prepared = self.expected.beginning(60, flow);
+            // the number after the last possible one is never reached
+            let last = u64::MAX - 1;
+            let mut number = next;
+            while number < last
+                && frames
+                    .next_if(|frame| {
+                        let head = frame.first().and_then(|block| block.first_chunk());
+                        frame.length == Self::SHORTEST
+                            && head.is_some_and(|head| prepared.is(number, head))
+                    })
+                    .is_some()
+            {
+                number += 1;
+            }
+            self.windows.advance_to(flow, number);
+            count += number - next;
+        }
+        self.counters.delivered.add(count);
+        self.counters.delivered_bytes.add(count * widen(length));
+    }
+
+    const SHORTEST: usize = MIN_FRAME;
+
+    /// True, and the window knows, if the frame is byte for byte the next one of its flow. It begins
+    /// with `head`.
+    #[inline]
+    fn is_next(&mut self, head: &[u8; MIN_FRAME], frame: &[u8]) -> bool {
         let (Some(tail), Ok(length)) = (frame.get(MIN_FRAME..), u16::try_from(frame.len())) else {
             return false;
         };
-        let flow = flow_of(block);
+        let flow = flow_of(head);
         let Some(sequence) = self.windows.expected(flow) else {
             return false;
         };
-        self.expected.begins(length, flow, sequence, block)
+        self.expected.beginning(length, flow).is(sequence, head)
             && self.expected.is_fill(tail)
             && self.windows.advance(flow)
     }

@@ -78,6 +78,14 @@ impl Windows {
         }
     }
 
+    /// Notes that all numbers of `flow` below `next` have arrived, from the expected one on.
+    #[inline]
+    pub(super) fn advance_to(&mut self, flow: u16, next: u64) {
+        if let Some(flow) = self.flows.get_mut(usize::from(flow)) {
+            flow.next = flow.next.max(next);
+        }
+    }
+
     /// Lets the bitmap of a flow know which numbers have arrived. The flow must exist.
     fn note(&mut self, flow: usize) {
         let size = widen(self.words) * 64;

@@ -191,14 +191,17 @@ mod tests {
 
     #[test]
     fn a_train_has_the_frames_that_would_have_come_singly() {
-        for (size, rate) in [
-            (Size::MIN, None),
-            (Size::fixed(64).unwrap(), None),
-            (Size::IMIX, Some("1Mpps")),
+        for (size, flows, rate) in [
+            (Size::MIN, 1, None),
+            (Size::MIN, 3, None),
+            (Size::fixed(64).unwrap(), 1, None),
+            (Size::fixed(65).unwrap(), 1, None),
+            (Size::fixed(200).unwrap(), 1, Some("1Mpps")),
+            (Size::IMIX, 3, Some("1Mpps")),
         ] {
             let pattern = Pattern::new(1)
                 .size(size)
-                .flows(NonZeroU16::new(3).unwrap());
+                .flows(NonZeroU16::new(flows).unwrap());
             let generator = || {
                 let generator = Generator::new(&pattern).limit(30);
                 match rate {

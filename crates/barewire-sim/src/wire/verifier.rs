@@ -314,24 +314,52 @@ mod tests {
 
     #[test]
     fn a_train_is_looked_at_frame_by_frame() {
-        let pattern = Pattern::new(1).size(Size::IMIX);
-        let mut run = run(&pattern, Touch::Unchanged);
-        let frames: Vec<_> = (0..12).map(|_| run.next()).collect();
-        let mut train = Train::new();
-        for (at, frame) in frames.iter().enumerate() {
-            match at {
-                2 => {}                                          // lost
-                4 => train.push(&[&frame[..59], &[0]].concat()), // corrupted
-                6 => train.push(&frame[..50]),
-                _ => train.push(frame),
+        for size in [Size::IMIX, Size::MIN, Size::fixed(64).unwrap()] {
+            let pattern = Pattern::new(1).size(size);
+            let mut run = run(&pattern, Touch::Unchanged);
+            let frames: Vec<_> = (0..12).map(|_| run.next()).collect();
+            let mut train = Train::new();
+            for (at, frame) in frames.iter().enumerate() {
+                match at {
+                    2 => {} // lost
+                    4 => train.push(&[&frame[..59], &[0]].concat()),
+                    6 => train.push(&frame[..50]),
+                    _ => train.push(frame),
+                }
             }
+            train.push(&[7; 60]);
+            train.push(&[]);
+            run.verifier.push_train(Nanos::ZERO, &train);
+            let totals = run.totals();
+            assert_eq!((totals.delivered, totals.lost), (9, 3), "{size}");
+            assert_eq!((totals.corrupted, totals.foreign), (2, 2), "{size}");
+            // the window has all of them
+            for at in [0, 5, 11] {
+                run.push(&frames[at]);
+            }
+            run.push(&frames[2]);
+            let totals = run.totals();
+            assert_eq!((totals.duplicated, totals.reordered), (3, 1), "{size}");
         }
-        train.push(&[7; 60]);
-        train.push(&[]);
-        run.verifier.push_train(Nanos::ZERO, &train);
+    }
+
+    #[test]
+    fn every_flip_of_a_bit_in_a_train_is_noticed() {
+        let pattern = Pattern::new(1);
+        let mut run = run(&pattern, Touch::Unchanged);
+        let mut train = Train::new();
+        for bit in 0..480 {
+            let before = run.next();
+            let mut bad = run.next();
+            bad[bit / 8] ^= 1 << (bit % 8);
+            train.begin(64);
+            train.push(&before);
+            train.push(&bad);
+            run.verifier.push_train(Nanos::ZERO, &train);
+        }
         let totals = run.totals();
-        assert_eq!((totals.delivered, totals.lost), (9, 3));
-        assert_eq!((totals.corrupted, totals.foreign), (2, 2));
+        assert_eq!(totals.delivered, 480);
+        assert_eq!(totals.corrupted + totals.foreign, 480);
     }
 
     #[test]

@@ -11,7 +11,7 @@ bound() {
 exchanged() {
     local frames=50000 pid answer left=600
     echo "+ barewire forward $*"
-    barewire forward "$(card 0)" "$(card 1)" -d 600 --json "$@" >/tmp/forward.json 3>&- &
+    "${runner-run}" barewire forward "$(card 0)" "$(card 1)" -d 600 --json "$@" >/tmp/forward.json 3>&- &
     pid=$!
     until_true 30 masters 0
     until_true 30 masters 1
@@ -30,7 +30,8 @@ exchanged() {
     *done*) ;;
     *) fail "the exchange failed" ;;
     esac
-    kill -INT $pid
+    # a runner is another process
+    kill -INT "$(pidof barewire)"
     must wait $pid
     tail -n 1 /tmp/forward.json
     echo "$answer"

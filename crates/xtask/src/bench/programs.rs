@@ -149,6 +149,8 @@ fn cargo(level: &str, which: &[&str], program: &str, settings: &[(&str, &str)]) 
         .args(which)
         .env("CARGO_TARGET_DIR", &target)
         .env("RUSTFLAGS", format!("-C target-cpu={level}"))
+        // pieces that are compiled apart are inlined less
+        .env("CARGO_INCREMENTAL", "0")
         .envs(settings.iter().copied())
         .current_dir(root());
     succeed(&mut cargo)?;

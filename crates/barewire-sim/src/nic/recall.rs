@@ -15,8 +15,9 @@ const HEAD: usize = 40;
 const CHECKSUM: u64 = 0xFFFF;
 /// The shortest frame that has all of these.
 const SHORTEST: usize = HEAD + 2;
-/// Frames remembered at a time, one a place.
-const PLACES: usize = 256;
+/// Frames remembered at a time, one a place: far more than a usual test has flows, so that two seldom
+/// fall on one.
+const PLACES: usize = 2_048;
 
 type Head = [u64; HEAD / 8];
 
@@ -77,7 +78,7 @@ fn head_of(block: &Block) -> (Head, bool) {
 #[inline]
 fn place(head: &Head) -> usize {
     let mixed = (head[3] ^ head[4].rotate_left(29)).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-    usize::try_from(mixed >> 56).unwrap_or(0) % PLACES
+    usize::try_from(mixed >> 53).unwrap_or(0) % PLACES
 }
 
 impl Recall {

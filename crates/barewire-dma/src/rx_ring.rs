@@ -292,7 +292,7 @@ impl<F: RxFormat> RxRing<F> {
     }
 
     /// Takes up to `most` frames, which the batch has room for, one by one: up to one with a fault.
-    #[inline(never)]
+    #[inline]
     fn receive_few(&mut self, batch: &mut Batch, most: usize) -> usize {
         debug_assert!(most <= batch.room());
         let mut received = 0;

@@ -192,7 +192,7 @@ impl<F: TxFormat> InFlight<F> {
 
     /// Fills descriptors behind the first `filled` for few frames, up to one that is not plain.
     /// Returns how many are filled now.
-    #[inline(never)]
+    #[inline]
     fn fill_singly(
         &mut self,
         mut filled: usize,

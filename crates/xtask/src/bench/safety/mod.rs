@@ -209,7 +209,8 @@ fn passed(path: &Path, bounds: &[&Check], batch: u16) -> Result<Passed> {
     places.sort_by(|a, b| b.passed.total_cmp(&a.passed));
     Ok(Passed {
         batch,
-        bounds: places.iter().map(|place| place.passed).sum(),
+        // an empty sum is -0
+        bounds: places.iter().map(|place| place.passed).sum::<f64>() + 0.0,
         places,
     })
 }

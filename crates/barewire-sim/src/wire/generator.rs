@@ -194,6 +194,8 @@ mod tests {
         for (size, flows, rate) in [
             (Size::MIN, 1, None),
             (Size::MIN, 3, None),
+            (Size::fixed(61).unwrap(), 1, None),
+            (Size::fixed(63).unwrap(), 1, None),
             (Size::fixed(64).unwrap(), 1, None),
             (Size::fixed(65).unwrap(), 1, None),
             (Size::fixed(200).unwrap(), 1, Some("1Mpps")),

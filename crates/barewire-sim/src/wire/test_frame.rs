@@ -168,13 +168,15 @@ impl Prepared {
         let checksum = ipv4_checksum(&bytes[IPV4_HEADER]);
         bytes[24..26].copy_from_slice(&checksum.to_be_bytes());
         let words = Head::read(&bytes).words;
+        let mut next = [0; 4];
+        next.iter_mut()
+            .zip(fill)
+            .for_each(|(next, fill)| *next = *fill);
         Self {
             length,
             flow,
             words,
-            next: fill
-                .first_chunk()
-                .map_or(0, |next| u32::from_le_bytes(*next)),
+            next: u32::from_le_bytes(next),
             lanes: Lanes::before_sequence(&words),
         }
     }

@@ -15,6 +15,7 @@ mod coalescing;
 mod config_space;
 mod control;
 mod delivery;
+mod departure;
 mod doorbell;
 mod eeprom;
 mod events;

@@ -7,6 +7,7 @@ use barewire_spec::ixgbe::descriptor::tx::{
 };
 use barewire_spec::ixgbe::limits;
 
+use super::departure::{Lengths, Out, SHORTEST};
 use super::exceptions;
 use super::interrupt::Causes;
 use super::model::{Model, Port};
@@ -15,17 +16,13 @@ use super::queue::{Context, Insertion, Packet, TxQueue};
 use super::refusal;
 use super::rings::FRAME_ROOM;
 use super::segmentation::{self, Segmentation};
-use super::statistics::{FCS, Statistics};
+use super::statistics::FCS;
 use crate::exceptions::Subject;
 use crate::memory::{Descriptor, Fault, Iommu, Window};
-use crate::time::Nanos;
 use crate::violation::{Refusal, Rule};
-use crate::wire::{BLOCK, Train, Wire};
 
 /// The most descriptors of one queue that are read in one turn.
 const TURN: usize = 128;
-/// The shortest frame without FCS.
-const SHORTEST: usize = limits::FRAME_MIN as usize - FCS;
 
 /// What stops a queue or spoils a packet.
 #[derive(Clone, Copy)]
@@ -57,90 +54,6 @@ struct Turn<'a> {
     tolerant: bool,
     /// Buffers that were longer than the datasheet allows, and passed.
     long_buffers: usize,
-}
-
-/// So many frames of one length.
-#[derive(Clone, Copy, Default)]
-struct Lengths {
-    length: usize,
-    frames: usize,
-}
-
-/// Where frames go.
-struct Out<'a> {
-    wire: &'a mut dyn Wire,
-    /// Frames that are about to leave.
-    train: &'a mut Train,
-    statistics: &'a mut Statistics,
-    now: Nanos,
-    /// Frames sent, and their bytes.
-    sent: usize,
-    bytes: usize,
-}
-
-impl Out<'_> {
-    fn send(&mut self, frame: &[u8]) {
-        self.train.push(frame);
-        self.statistics.sent(frame);
-        self.bytes += frame.len();
-        self.sent += 1;
-        if self.train.is_full() {
-            self.depart();
-        }
-    }
-
-    /// Puts the `length` bytes at `address` into the train; false, and nothing has happened, if
-    /// they are not within `window`. There is room in the train.
-    #[inline]
-    fn fetch(&mut self, window: Window<'_>, address: u64, length: usize) -> bool {
-        let frame = if length <= BLOCK {
-            let block = self.train.room_for_short();
-            block.and_then(|block| {
-                let read = window.read_block(address, block);
-                block.get(..length).filter(|_| read)
-            })
-        } else {
-            let room = self.train.room(length);
-            let read = window.read(address, room, length);
-            room.get(..length).filter(|_| read)
-        };
-        let Some(frame) = frame else { return false };
-        self.statistics.sent_to(frame);
-        self.train.add(length);
-        true
-    }
-
-    /// Counts frames that were put into the train.
-    #[inline]
-    fn note(&mut self, Lengths { frames, length }: &Lengths) {
-        self.statistics.sent_lengths(*frames, *length);
-        self.bytes += frames * length;
-        self.sent += frames;
-    }
-
-    /// Lets the train leave, and begins another.
-    fn depart(&mut self) {
-        if !self.train.is_empty() {
-            self.wire.push_train(self.now, self.train);
-        }
-        self.train.begin(usize::MAX);
-    }
-
-    /// Sends the first `length` bytes, padded where that is too few and `pad` allows it.
-    fn send_padded(&mut self, frame: &mut [u8], length: usize, pad: bool) -> Result<(), Refusal> {
-        if length < SHORTEST {
-            if !pad {
-                return Err(refusal::NO_PADDING);
-            }
-            if let Some(padding) = frame.get_mut(length..SHORTEST) {
-                padding.fill(0);
-            }
-        }
-        if let Some(frame) = frame.get(..length.max(SHORTEST)) {
-            self.send(frame);
-        }
-        Ok(())
-    }
 }
 
 impl Model {

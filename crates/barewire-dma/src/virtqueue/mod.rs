@@ -27,6 +27,7 @@ mod chains;
 mod control;
 mod lanes;
 mod memory;
+mod merging;
 mod packed;
 mod rx;
 mod split;

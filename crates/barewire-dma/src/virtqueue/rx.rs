@@ -7,6 +7,7 @@ use std::sync::atomic::Ordering;
 use barewire_spec::virtio::header::{self, Header};
 
 use super::lanes::load;
+use super::merging::Frame;
 use super::{
     HEADER, Piece, QueueFeatures, QueueMemory, QueuePlan, Run, Used, Virtqueue, check_header,
 };
@@ -14,10 +15,8 @@ use crate::depot::CHUNK;
 use crate::lanes::{GROUP, Group, any_set};
 use crate::packet::{LEN, RawPacket, Template};
 use crate::translation::{Attached, Places, Translate};
-use crate::{Batch, DmaError, Domain, Lanes, Mapping, Offload, Pool};
+use crate::{Batch, DmaError, Domain, Lanes, Mapping, Pool};
 
-/// The most buffers of a frame: enough for 64 KiB in the smallest buffers that are any use for it.
-const LONGEST: u16 = 64;
 /// The shortest frame: an Ethernet header.
 const SHORTEST: u16 = 14;
 /// Bytes of a header, with those that the shortest does not have.
@@ -95,30 +94,6 @@ impl Unusual {
         let [flags, segmentation, .., low, high] = *header;
         let notes = u16::from_le_bytes([flags, segmentation]) & self.notes;
         notes | (u16::from_le_bytes([low, high]) ^ 1) & self.buffers
-    }
-}
-
-/// A frame of which not all buffers have come.
-#[derive(Debug)]
-struct Frame {
-    /// The buffers that have come, and nothing behind them.
-    parts: Box<[RawPacket]>,
-    have: u16,
-    want: u16,
-    /// One of them is not as it must be.
-    malformed: bool,
-    offload: Offload,
-}
-
-impl Frame {
-    fn new() -> Self {
-        Self {
-            parts: (0..LONGEST).map(|_| RawPacket::NOTHING).collect(),
-            have: 0,
-            want: 0,
-            malformed: false,
-            offload: Offload::NONE,
-        }
     }
 }
 
@@ -333,7 +308,7 @@ impl<Q: Virtqueue> VirtRx<Q> {
             return Ok(false);
         }
         let lens = lens.get(..usize::from(run.count)).unwrap_or_default();
-        let whole = if self.frame.have > 0 {
+        let whole = if self.frame.has_begun() {
             0
         } else {
             self.take_whole(run, lens, batch, received)
@@ -417,7 +392,7 @@ impl<Q: Virtqueue> VirtRx<Q> {
         let start = self.starts.get(usize::from(used.id)).copied().unwrap_or(0);
         // bounded by the chain's room, which has 16 bits but for a header apart
         let len = u16::try_from(used.len).unwrap_or(u16::MAX);
-        if self.frame.have > 0 {
+        if self.frame.has_begun() {
             let more = RawPacket::single(start, self.begin, len.min(self.room));
             let good = used.honest && len > 0;
             return self.take_more(more, good, batch, received);
@@ -449,22 +424,10 @@ impl<Q: Virtqueue> VirtRx<Q> {
         batch: &mut Batch,
         received: &mut Received,
     ) {
-        let want = if self.headers.mergeable {
-            header.num_buffers
-        } else {
-            1
-        };
-        let bounded = (1..=LONGEST.min(self.memory.size())).contains(&want);
-        let offload = if self.headers.offloads {
-            Offload::from_header(header)
-        } else {
-            Some(Offload::NONE)
-        };
-        self.frame.malformed = !good || !bounded || offload.is_none();
-        self.frame.offload = offload.unwrap_or(Offload::NONE);
-        // what follows a lie about their number is no part of it
-        self.frame.want = if bounded && good { want } else { 1 };
-        self.collect(first, batch, received);
+        self.frame
+            .begin(header, self.headers, self.memory.size(), good);
+        let pool = self.attached.pool.inner();
+        self.frame.collect(first, pool, batch, received);
     }
 
     /// Takes a buffer of a frame whose first has come.
@@ -476,46 +439,11 @@ impl<Q: Virtqueue> VirtRx<Q> {
         batch: &mut Batch,
         received: &mut Received,
     ) {
-        self.frame.malformed |= !good;
-        self.collect(more, batch, received);
-    }
-
-    /// Adds a buffer to the frame, and the frame to the batch if it was the last.
-    fn collect(&mut self, part: RawPacket, batch: &mut Batch, received: &mut Received) {
-        let frame = &mut self.frame;
-        if let Some(place) = frame.parts.get_mut(usize::from(frame.have)) {
-            *place = part;
-            frame.have += 1;
+        if !good {
+            self.frame.spoil();
         }
-        if frame.have < frame.want {
-            return;
-        }
-        let parts = frame.parts.get_mut(..usize::from(frame.have));
-        frame.have = 0;
-        // linked from the last buffer to the first
-        let mut parts = parts.into_iter().flatten().rev();
         let pool = self.attached.pool.inner();
-        let Some(mut whole) = parts.next().map(std::mem::take) else {
-            return;
-        };
-        let mut bytes = u64::from(whole.len());
-        for part in parts {
-            let mut before = std::mem::take(part);
-            bytes += u64::from(before.len());
-            pool.set_link(&mut before, whole);
-            whole = before;
-        }
-        if frame.malformed || !frame.offload.fits(bytes) {
-            received.malformed += 1;
-            pool.give_back(whole);
-            return;
-        }
-        if !frame.offload.is_none() {
-            pool.set_note(&mut whole, frame.offload);
-        }
-        received.frames += 1;
-        received.bytes += bytes;
-        batch.add(whole);
+        self.frame.collect(more, pool, batch, received);
     }
 
     /// The header that the device wrote for the chain, before it was looked at.
@@ -554,11 +482,7 @@ impl<Q: Virtqueue> Drop for VirtRx<Q> {
     /// Gives the buffers back. The device must have stopped.
     fn drop(&mut self) {
         let pool = self.attached.pool.inner();
-        for part in &mut self.frame.parts {
-            if !part.is_nothing() {
-                pool.give_back(std::mem::take(part));
-            }
-        }
+        self.frame.give_back(pool);
         let starts = &self.starts;
         self.queue.forget(|id| {
             if let Some(start) = starts.get(usize::from(id)) {

@@ -198,7 +198,7 @@ impl<F: RxFormat> RxRing<F> {
     /// [`receive_easy`](Self::receive_easy) is to be called.
     #[inline]
     pub fn receive_one(&mut self, batch: &mut Batch) -> bool {
-        let at_ease = batch.room() == 1 && batch.pool_id() == self.at_ease;
+        let at_ease = batch.room() == 1 && self.is_at_ease_with(batch);
         if !at_ease || self.wants_buffers() || self.ahead() == 0 {
             return false;
         }
@@ -212,11 +212,18 @@ impl<F: RxFormat> RxRing<F> {
         true
     }
 
-    /// As [`receive`](Self::receive), but takes nothing where every descriptor needs a second look,
-    /// or the batch was not used with this ring's pool last.
+    /// Whether descriptors may need no second look, and the batch was used with this ring's pool
+    /// last.
+    #[inline]
+    pub fn is_at_ease_with(&self, batch: &Batch) -> bool {
+        batch.pool_id() == self.at_ease
+    }
+
+    /// As [`receive`](Self::receive), but takes nothing unless the ring
+    /// [is at ease](Self::is_at_ease_with) with the batch.
     #[inline]
     pub fn receive_easy(&mut self, batch: &mut Batch) -> usize {
-        if batch.pool_id() != self.at_ease {
+        if !self.is_at_ease_with(batch) {
             return 0;
         }
         self.receive_bound(batch)

@@ -182,20 +182,24 @@ impl<F: TxFormat> TxRing<F> {
         if batch.is_empty() {
             return Sent { sent, refused: 0 };
         }
-        self.send_rest(batch, sent)
+        let rest = self.send_rest(batch);
+        Sent {
+            sent: sent + rest.sent,
+            refused: rest.refused,
+        }
     }
 
-    /// After `sent` frames of a batch comes one that is not plain, or for which there is no room;
-    /// or the batch is of another pool than the last.
+    /// As [`send`](Self::send), where [`send_easy`](Self::send_easy) left frames: the next one is not
+    /// plain, or there was no room for it; or the batch is of another pool than the last.
     #[cold]
-    fn send_rest(&mut self, batch: &mut Batch, sent: usize) -> Sent {
+    pub fn send_rest(&mut self, batch: &mut Batch) -> Sent {
         self.take_back(Some(batch));
         let Some((owner, attached)) = self.pools.owner_of(batch) else {
-            return Sent { sent, refused: 0 };
+            return Sent::default();
         };
         let owner = u32::from(owner);
         let (pool, places) = (attached.pool.clone(), attached.places.clone());
-        let more = match &places {
+        match &places {
             Places::Linear(places) => {
                 let (pool_id, places) = (pool.id(), *places);
                 self.direct = Direct {
@@ -206,10 +210,6 @@ impl<F: TxFormat> TxRing<F> {
                 self.in_flight.send_rest(batch, &pool, &places, owner)
             }
             Places::Paged(places) => self.in_flight.send_rest(batch, &pool, places, owner),
-        };
-        Sent {
-            sent: sent + more.sent,
-            refused: more.refused,
         }
     }
 

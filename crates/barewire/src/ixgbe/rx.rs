@@ -167,7 +167,7 @@ impl IxgbeRx {
     /// buffer: none yet, as a rule. Or the batch was last used with another pool.
     #[inline(never)]
     fn receive_rest(&mut self, batch: &mut Batch, mut received: usize) -> Result<usize, Error> {
-        if !self.dropping {
+        if !self.dropping && !self.ring.is_at_ease_with(batch) {
             let more = self.ring.receive(batch);
             let more = more.map_err(|error| self.device.dma_error(error))?;
             self.counters.packets += more as u64;

@@ -170,7 +170,7 @@ impl IxgbeTx {
         if !self.ring.knows(batch) {
             self.attach(&pool.clone())?;
         }
-        let more = self.ring.send(batch);
+        let more = self.ring.send_rest(batch);
         self.counters.refused += more.refused as u64;
         if more.sent > 0 {
             self.sent(more.sent);
